@@ -1,0 +1,203 @@
+"""The ASGI application: start reading here.
+
+This is the story of one connection, top to bottom. A server calls the application with a scope;
+plain HTTP goes to Django's own handler, and a WebSocket becomes a request that passes middleware,
+``urls.py`` and decorators once, until our decorator accepts it and the view runs::
+
+    server -> ASGIApplication.__call__ -> serve_websocket
+        open_channel          the connection, straight from our protocol class or over plain ASGI
+        WebSocketRequest      the handshake as an HttpRequest, with request.websocket
+        resolve_early         is the view sync or async?
+        serve_sync_view       in a thread of its own:    SyncHandler -> decorator -> view
+        serve_async_view      on the event loop:         AsyncHandler -> decorator -> view
+        answer                nobody accepted: the response is the answer to the handshake
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import django
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.signals import request_started
+from django.db import connections
+from django.http import StreamingHttpResponse
+from django.urls import set_script_prefix
+
+from .conf import get_settings
+from .database import use_async_view_pool
+from .exceptions import HandshakeError
+from .handlers import AsyncHandler, SyncHandler, is_async_view, resolve_early
+from .protocol.codes import CloseCode
+from .protocol.handshake import check_upgrade, wants_websocket
+from .request import WebSocketRequest
+from .runners.base import RunnerFull
+from .runners.threads import ThreadRunner
+from .transport.asgi_channel import AsgiChannel
+from .transport.asgi_interface import find_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import TypeAlias
+
+    from django.http.response import HttpResponseBase
+
+    from .runners.base import Runner
+    from .transport.channel import Channel
+
+    Scope: TypeAlias = dict[str, Any]
+    Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+    Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+logger = logging.getLogger("adwebsocket")
+
+_PLAIN_TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
+# Seconds that a client should wait which was refused for lack of room.
+_RETRY_AFTER = b"5"
+
+
+def get_asgi_application() -> ASGIApplication:
+    """Set up Django and give the project's ASGI application, for HTTP, WebSockets and lifespan.
+
+    It runs on any ASGI server; ours, ``adwebsocket``, is the fastest.
+    """
+    django.setup(set_prefix=False)
+    return ASGIApplication()
+
+
+class ASGIApplication:
+    """A Django project as one ASGI application."""
+
+    def __init__(self) -> None:
+        self.http_handler = ASGIHandler()
+        self.sync_handler = SyncHandler()
+        self.async_handler = AsyncHandler()
+        self.runner: Runner = ThreadRunner(get_settings().max_threads)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the server's start and stop."""
+        kind = scope["type"]
+        if kind == "websocket":
+            await self.serve_websocket(scope, receive, send)
+        elif kind == "http":
+            await self.serve_http(scope, receive, send)
+        elif kind == "lifespan":
+            await serve_lifespan(receive, send)
+        else:
+            raise ValueError(f"expected http, websocket or lifespan, got {kind!r}")
+
+    async def serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let Django answer; a handshake that the server took for a page is told its fault."""
+        if wants_websocket(scope["headers"]):
+            try:
+                check_upgrade(scope["method"], scope["http_version"], scope["headers"])
+            except HandshakeError as error:
+                await refuse_malformed_handshake(error, send)
+                return
+        await self.http_handler(scope, receive, send)
+
+    async def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket from the handshake to its end."""
+        limits = get_settings().limits()
+        channel = find_channel(scope, receive, send)
+        if channel is not None:
+            # The direct path: frames go from data_received to the view without a task, a
+            # dictionary or a loop iteration in between.
+            channel.configure(limits)
+            await self.serve_channel(scope, channel)
+            return
+        asgi_channel = AsgiChannel(scope, receive, send, limits)
+        await asgi_channel.connect()
+        try:
+            await self.serve_channel(scope, asgi_channel)
+        finally:
+            await asgi_channel.disconnect()
+
+    async def serve_channel(self, scope: Scope, channel: Channel) -> None:
+        """Serve a WebSocket on its channel, in the colour of its view."""
+        try:
+            request = WebSocketRequest(scope, channel, self.runner)
+        except UnicodeDecodeError:
+            channel.refuse(400, _PLAIN_TEXT, b"The query string must be UTF-8.\n")
+            return
+        request.early_match = resolve_early(request)
+        # A path that leads nowhere needs no thread: the async handler answers it as well.
+        is_async = request.early_match is None or is_async_view(request.early_match.func)
+        request.use_socket(is_async=is_async)
+        try:
+            if is_async:
+                await self.serve_async_view(request)
+            else:
+                await self.runner.run(partial(self.serve_sync_view, request))
+        except RunnerFull as error:
+            logger.warning("Refused a WebSocket to %s: %s", request.path, error)
+            headers = [*_PLAIN_TEXT, (b"retry-after", _RETRY_AFTER)]
+            channel.refuse(503, headers, b"The server has no room for another connection.\n")
+        finally:
+            channel.close(CloseCode.INTERNAL_ERROR)
+
+    def serve_sync_view(self, request: WebSocketRequest) -> None:
+        """Run middleware, view and the way back in the calling thread, which owns it all."""
+        set_script_prefix(get_script_prefix(request.scope))
+        try:
+            request_started.send(sender=ASGIApplication, scope=request.scope)
+            response = self.sync_handler.get_response(request)
+            if is_unanswered(request):
+                refuse(request, response, b"".join(response))
+            finish(response)
+        finally:
+            connections.close_all()
+
+    async def serve_async_view(self, request: WebSocketRequest) -> None:
+        """The same on the event loop; what blocks there runs in a bounded pool of threads."""
+        use_async_view_pool()
+        set_script_prefix(get_script_prefix(request.scope))
+        await sync_to_async(request_started.send)(sender=ASGIApplication, scope=request.scope)
+        response = await self.async_handler.get_response_async(request)
+        if is_unanswered(request):
+            refuse(request, response, await read_body(response))
+        await sync_to_async(finish)(response)
+
+
+def is_unanswered(request: WebSocketRequest) -> bool:
+    """Tell whether the handshake has been neither accepted nor refused by the view."""
+    return not request.websocket.accepted and not request.websocket.closed
+
+
+def refuse(request: WebSocketRequest, response: HttpResponseBase, body: bytes) -> None:
+    """Answer the handshake with an ordinary response: a redirect, 403, 404 or what it may be."""
+    headers = list(response.items())
+    headers += [("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()]
+    request.websocket.refuse(response.status_code, headers, body)
+
+
+async def read_body(response: HttpResponseBase) -> bytes:
+    """Read a whole response on the event loop, a streaming one included."""
+    if isinstance(response, StreamingHttpResponse):
+        return b"".join([part async for part in response])
+    return b"".join(response)
+
+
+def finish(response: HttpResponseBase) -> None:
+    """Close the response, which sends ``request_finished``, where the database may be used."""
+    response._handler_class = ASGIApplication  # type: ignore[attr-defined]
+    response.close()
+
+
+async def refuse_malformed_handshake(error: HandshakeError, send: Send) -> None:
+    """Answer an HTTP request that wanted to be a WebSocket and cannot."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *error.headers]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{error.message}\n".encode()})
+
+
+async def serve_lifespan(receive: Receive, send: Send) -> None:
+    """Answer the server's start and stop; Django has nothing to do at either."""
+    while True:
+        event = await receive()
+        await send({"type": f"{event['type']}.complete"})
+        if event["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,181 @@
+"""The WebSocket of ``async def`` views: the blocking one's twin on the event loop.
+
+Views call it; the ASGI application makes it. It has what waits, and inherits the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from .protocol.codes import CloseCode
+from .transport.inbox import END
+from .websocket import WebSocketBase, positive_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator
+    from typing import Self
+
+    from .protocol.frames import Message
+    from .transport.channel import Channel
+    from .transport.inbox import Item
+    from .websocket import HeaderItems
+
+
+class AsyncWebSocket(WebSocketBase):
+    """A WebSocket for ``async def`` code: what waits is awaited, the rest are plain calls.
+
+    For the event loop that serves the connection only. Cancelling a wait loses no message, and
+    cancelling ``send()`` never sends half of one.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel)
+        channel.inbox.on_low = channel.resume_reading
+
+    def accept(self, subprotocol: str | None = None, headers: HeaderItems = ()) -> Awaitable[None]:
+        """Accept the handshake, in a view that is decorated with ``accept="manual"``.
+
+        It is done when the call returns; awaiting the result changes nothing.
+
+        Arguments:
+            subprotocol: the subprotocol to settle on, one of those that the client offered.
+            headers: additional headers of the response.
+
+        Raises:
+            RuntimeError: the handshake has been answered already.
+        """
+        self._begin_accept(subprotocol, headers)()
+        return _DONE
+
+    def refuse(self, status: int, headers: HeaderItems, body: bytes) -> None:
+        """Answer the handshake with an HTTP response, as the application does for a view."""
+        self._begin_refuse(status, headers, body)()
+
+    async def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Wait for the next message.
+
+        Arguments:
+            timeout: seconds to wait at the most, None or a negative number for as long as it
+                takes, 0 to poll.
+
+        Returns:
+            ``str`` for a text message, ``bytes`` for a binary one, None once when the connection
+            has ended, and None when the time ran out (``is_closed()`` tells which).
+
+        Raises:
+            ConnectionClosed: the end has been reported by None before.
+        """
+        item = await self._next_item(timeout)
+        if item is END or item is None:
+            return None
+        return item
+
+    async def send(self, message: Message) -> None:
+        """Send a message, ``str`` as text and anything bytes-like as binary.
+
+        It returns when the message is on its way, and waits while the peer is too slow to take
+        it. Calls from several tasks keep the order in which they were made.
+
+        Raises:
+            ConnectionClosed: the connection is over.
+            TypeError: the message is of another type.
+        """
+        channel = self._channel
+        prepared = channel.prepare(message)
+        self._check_sendable()
+        channel.write(prepared)
+        if not channel.writable:
+            await channel.drain()
+            if channel.ended:
+                raise self._connection_closed()
+
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> Awaitable[None]:
+        """Close the connection behind what was sent; does nothing when it is closed.
+
+        It has begun when the call returns, and tasks in ``wait()`` wake up; there is nothing to
+        await, though it may be. Before the handshake is accepted it refuses it with 403.
+
+        Arguments:
+            code: 1000 to 1003, 1007 to 1014, or 3000 to 4999 (RFC 6455 section 7.4).
+            reason: a text of at most 123 bytes of UTF-8.
+
+        Raises:
+            TypeError, ValueError: the code or the reason must not be sent.
+        """
+        close = self._begin_close(code, reason)
+        if close is not None:
+            close()
+        return _DONE
+
+    async def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the connection is over, messages read or not; tell whether it is."""
+        try:
+            async with asyncio.timeout(positive_timeout(timeout)):
+                await self._channel.wait_ended()
+        except TimeoutError:
+            pass
+        return self._inbox.ended
+
+    async def send_json(self, value: Any) -> None:
+        """Send ``value`` as JSON text; see ``send`` for what it raises."""
+        await self.send(self._encode_json(value))
+
+    async def wait_json(self, timeout: float | None = None) -> Any:
+        """Wait for a message and decode it as JSON.
+
+        Raises:
+            ConnectionClosed: the connection has ended (None could not say so: null is JSON).
+            TimeoutError: ``timeout`` seconds went by.
+            ValueError: the message is not JSON.
+        """
+        item = await self._next_item(timeout)
+        if item is END:
+            raise self._connection_closed()
+        if item is None:
+            raise TimeoutError(f"no message came within {timeout} seconds")
+        return json.loads(item)
+
+    def __aiter__(self) -> Self:
+        """Iterate over the messages as they come, until the connection has ended."""
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        inbox = self._inbox
+        if not inbox.items:
+            await inbox.wait_for_item()
+        item = inbox.take() if inbox.items else END
+        if item is END:
+            raise StopAsyncIteration
+        return item
+
+    async def _next_item(self, timeout: float | None) -> Item | None:
+        """Take the next item, or give None when the time ran out."""
+        inbox = self._inbox
+        if timeout is None:
+            await inbox.wait_for_item()
+        elif timeout != 0:
+            try:
+                async with asyncio.timeout(positive_timeout(timeout)):
+                    await inbox.wait_for_item()
+            except TimeoutError:
+                pass
+        if inbox.items:
+            return inbox.take()
+        if inbox.ended:
+            raise self._connection_closed()
+        return None
+
+
+class _Done:
+    """A result that may be awaited and need not be: unlike a coroutine it warns nobody."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+_DONE = _Done()

@@ -1,0 +1,279 @@
+"""``accept_websocket`` and ``require_websocket``: what makes a view serve WebSockets.
+
+The handshake happens here, inside the user's own decorators and middleware, which may answer
+before it. Whatever ends the view, the socket is closed once, with the code that fits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpResponseForbidden
+from django.http.response import HttpResponseBase
+
+from .async_websocket import AsyncWebSocket
+from .conf import get_settings
+from .exceptions import ConnectionClosed
+from .origins import refusal_of_origin
+from .protocol.codes import CloseCode
+from .protocol.handshake import choose_subprotocol
+from .request import WebSocketRequest, is_websocket_request, mark_plain_request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import Literal, TypeAlias
+
+    from django.http import HttpRequest
+
+    from .websocket import WebSocketBase
+
+    View: TypeAlias = Callable[..., Any]
+
+
+class WebSocketResponse(HttpResponse):
+    """What middleware sees when a WebSocket has ended; it is never sent.
+
+    Its status tells caching middleware, rightly, that there is nothing to keep.
+    """
+
+    status_code = 101
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a decorator was told; see ``accept_websocket``."""
+
+    require: bool
+    subprotocols: Sequence[str] = ()
+    origins: Sequence[str] | None = None
+    max_message_size: int | None = None
+    accept: Literal["auto", "manual"] = "auto"
+    is_async: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        for name in ("subprotocols", "origins"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a list of strings, not one string")
+        if self.accept not in ("auto", "manual"):
+            raise ValueError(f'accept must be "auto" or "manual", not {self.accept!r}')
+        size = self.max_message_size
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise ValueError(f"max_message_size must be a positive number of bytes, not {size!r}")
+
+
+@overload
+def accept_websocket(view: View, /) -> View: ...
+
+
+@overload
+def accept_websocket(
+    *,
+    subprotocols: Sequence[str] = (),
+    origins: Sequence[str] | None = None,
+    max_message_size: int | None = None,
+    accept: Literal["auto", "manual"] = "auto",
+) -> Callable[[View], View]: ...
+
+
+def accept_websocket(view: View | None = None, /, **options: Any) -> Any:
+    """Let WebSockets reach a view, besides plain HTTP requests.
+
+    ``request.is_websocket()`` tells which it is, and ``request.websocket`` is the socket, None on
+    plain HTTP. Works on functions, ``async def`` or not, and through ``method_decorator`` on
+    class-based views; bare, or with options.
+
+    Arguments:
+        subprotocols: the subprotocols that the view speaks, the preferred one first. The first
+            that the client offers is chosen; none is, where it offers no other.
+        origins: the origins that may open the socket besides the site's own host, in place of
+            ``WEBSOCKET_ALLOWED_ORIGINS`` and ``CSRF_TRUSTED_ORIGINS``.
+        max_message_size: bytes of one received message, in place of
+            ``WEBSOCKET_MAX_MESSAGE_SIZE``.
+        accept: ``"manual"`` leaves the answer to the view, which calls
+            ``request.websocket.accept()`` or returns an ``HttpResponse``.
+
+    Raises:
+        TypeError, ValueError: an option is not what it should be.
+    """
+    return _decorator(view, require=False, **options)
+
+
+@overload
+def require_websocket(view: View, /) -> View: ...
+
+
+@overload
+def require_websocket(
+    *,
+    subprotocols: Sequence[str] = (),
+    origins: Sequence[str] | None = None,
+    max_message_size: int | None = None,
+    accept: Literal["auto", "manual"] = "auto",
+) -> Callable[[View], View]: ...
+
+
+def require_websocket(view: View | None = None, /, **options: Any) -> Any:
+    """Let only WebSockets reach a view; a plain HTTP request is answered with 400.
+
+    The options are those of ``accept_websocket``.
+    """
+    return _decorator(view, require=True, **options)
+
+
+def _decorator(view: View | None, **options: Any) -> Any:
+    if view is None:
+        Options(**options)  # a wrong option should fail where it is written
+        return lambda view: _wrap(view, Options(**options, is_async=iscoroutinefunction(view)))
+    if not callable(view):
+        raise TypeError(f"the decorator takes a view, or options by name, not {view!r}")
+    return _wrap(view, Options(**options, is_async=iscoroutinefunction(view)))
+
+
+def _wrap(view: View, options: Options) -> View:
+    def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        # Django REST framework wraps the request that carries the socket.
+        handshake = getattr(request, "_request", request)
+        if not is_websocket_request(handshake):
+            mark_plain_request(handshake)
+            if options.require:
+                return _refuse_plain_request(options)
+            return view(request, *args, **kwargs)
+
+        def call() -> Any:
+            return view(request, *args, **kwargs)
+
+        if isinstance(handshake.websocket, AsyncWebSocket):
+            return _serve_async(handshake, options, call)
+        return _serve_sync(handshake, options, call)
+
+    update_wrapper(serve, view, updated=())
+    serve.__dict__.update(getattr(view, "__dict__", {}))
+    if options.is_async:
+        markcoroutinefunction(serve)
+    serve.accept_websocket = True  # type: ignore[attr-defined]
+    serve.require_websocket = options.require  # type: ignore[attr-defined]
+    serve.websocket_options = options  # type: ignore[attr-defined]
+    return serve
+
+
+def _serve_sync(
+    request: WebSocketRequest, options: Options, view: Callable[[], Any]
+) -> HttpResponseBase:
+    """Serve a WebSocket in the view's own thread."""
+    refusal = _begin(request, options)
+    if refusal is not None:
+        return refusal
+    socket = request.websocket
+    try:
+        result = view()
+        if asyncio.iscoroutine(result):
+            result.close()
+            raise TypeError(
+                f"the view for {request.path} gave a coroutine, but Django takes it for a sync view"
+            )
+    except BaseException as error:
+        if not _ends_quietly(socket, error):
+            raise
+        result = None
+    return _end(socket, result)
+
+
+async def _serve_async(
+    request: WebSocketRequest, options: Options, view: Callable[[], Any]
+) -> HttpResponseBase:
+    """Serve a WebSocket on the event loop."""
+    refusal = _begin(request, options)
+    if refusal is not None:
+        return refusal
+    socket = request.websocket
+    try:
+        result = view()
+        if asyncio.iscoroutine(result):
+            result = await result
+    except BaseException as error:
+        if not _ends_quietly(socket, error):
+            raise
+        result = None
+    return _end(socket, result)
+
+
+def _begin(request: WebSocketRequest, options: Options) -> HttpResponse | None:
+    """Check the handshake and accept it, or give the response that refuses it."""
+    reason = refusal_of_origin(request, options.origins)
+    if reason is not None:
+        return HttpResponseForbidden(f"{reason}\n", content_type="text/plain; charset=utf-8")
+    socket = request.websocket
+    if options.max_message_size is not None:
+        socket.configure(get_settings().limits(options.max_message_size))
+    if options.accept == "auto" and not socket.accepted:
+        socket.accept(choose_subprotocol(request.scope["subprotocols"], options.subprotocols))
+    return None
+
+
+def _end(socket: WebSocketBase, result: Any) -> HttpResponseBase:
+    """Close the socket behind a view that returned, and give what middleware is to see."""
+    response = WebSocketResponse()
+    if socket.accepted:
+        if isinstance(result, HttpResponseBase):
+            # Nothing of it can be sent after 101, but what it holds open must be closed.
+            response._resource_closers.extend(result._resource_closers)  # type: ignore[attr-defined]
+        socket.close(CloseCode.NORMAL_CLOSURE)
+        return response
+    if isinstance(result, HttpResponseBase):
+        return result
+    if not socket.closed:
+        raise RuntimeError(
+            'a view with accept="manual" must call request.websocket.accept() or return an '
+            f"HttpResponse, but it returned {result!r}"
+        )
+    return response
+
+
+def _ends_quietly(socket: WebSocketBase, error: BaseException) -> bool:
+    """Close the socket behind a view that raised, and tell whether nobody needs to hear of it."""
+    if isinstance(error, ConnectionClosed) and socket.closed:
+        return True  # the normal way out: the peer went away
+    if socket.accepted:
+        socket.close(close_code_of(error))
+    return False
+
+
+def close_code_of(error: BaseException) -> CloseCode:
+    """Give the code that tells the peer about an exception in the view, the one place for it."""
+    if isinstance(error, (PermissionDenied, Http404, SuspiciousOperation, BadRequest)):
+        return CloseCode.POLICY_VIOLATION
+    if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, SystemExit)):
+        return CloseCode.SERVICE_RESTART
+    return CloseCode.INTERNAL_ERROR
+
+
+def _refuse_plain_request(options: Options) -> Any:
+    response = HttpResponseBadRequest(
+        "This URL speaks WebSocket only; open it with a WebSocket client.\n",
+        content_type="text/plain; charset=utf-8",
+    )
+    if not options.is_async:
+        return response
+
+    async def respond() -> HttpResponse:
+        return response
+
+    return cast("Awaitable[HttpResponse]", respond())
+
+
+def ensure_websocket_view(view: View) -> View | None:
+    """Give a view that serves WebSockets, or None where the project does not let it.
+
+    A view that is marked by hand with ``accept_websocket = True`` is decorated here, as is every
+    view where ``WEBSOCKET_ACCEPT_ALL`` is set.
+    """
+    if hasattr(view, "websocket_options"):
+        return view
+    if getattr(view, "accept_websocket", False) or get_settings().accept_all:
+        return accept_websocket(view)
+    return None

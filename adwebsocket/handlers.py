@@ -1,0 +1,132 @@
+"""Django's request handling for WebSockets, once for each colour of view.
+
+The ASGI application picks the handler that fits the view; middleware then runs as for HTTP. Only
+three things differ from Django's own: no transaction around the view, a refusal for views that
+are not marked, and a bridge where middleware led to a view of the other colour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.core.handlers.base import BaseHandler
+from django.db import connections
+from django.http import HttpResponseBadRequest
+from django.urls import get_resolver
+
+from .database import use_async_view_pool
+from .decorators import ensure_websocket_view
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import ResolverMatch
+
+    from .decorators import View
+    from .request import WebSocketRequest
+
+
+def resolve_early(request: WebSocketRequest) -> ResolverMatch | None:
+    """Find the view before any middleware runs, to learn its colour.
+
+    None where there is none, or where ``urls.py`` cannot be loaded: the handler finds that out
+    again, in the place where Django answers it.
+    """
+    try:
+        return get_resolver().resolve(request.path_info)
+    except Exception:
+        return None
+
+
+def is_async_view(view: View) -> bool:
+    """Tell whether a view runs on the event loop, also through decorators that hide it."""
+    options = getattr(view, "websocket_options", None)
+    return iscoroutinefunction(view) or (options is not None and options.is_async)
+
+
+class WebSocketHandler(BaseHandler):
+    """What both handlers share."""
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Reuse the early match, unless middleware chose another URLconf."""
+        match: ResolverMatch | None = getattr(request, "early_match", None)
+        if match is None or hasattr(request, "urlconf"):
+            return super().resolve_request(request)
+        request.resolver_match = match
+        return match
+
+    def make_view_atomic(self, view: View) -> View:
+        """Prepare a view: this is where Django would open a transaction, for hours here."""
+        return self.adapt_view(ensure_websocket_view(view) or _refuse_unmarked_view)
+
+    def adapt_view(self, view: View) -> View:
+        """Make a view callable from this handler's colour."""
+        raise NotImplementedError
+
+
+class SyncHandler(WebSocketHandler):
+    """Run middleware and view in the calling thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load_middleware()
+
+    def adapt_view(self, view: View) -> View:
+        """Let the event loop run an async view that turns up here; the thread waits for it."""
+        if not is_async_view(view):
+            return view
+
+        def call(request: WebSocketRequest, *args: Any, **kwargs: Any) -> Any:
+            request.use_socket(is_async=True)
+            result = view(request, *args, **kwargs)
+            return asyncio.run_coroutine_threadsafe(
+                _await_with_pool(result), request.channel.loop
+            ).result()
+
+        return call
+
+
+class AsyncHandler(WebSocketHandler):
+    """Run middleware and view on the event loop; sync middleware in the pool for async views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load_middleware(is_async=True)
+
+    def adapt_view(self, view: View) -> View:
+        """Let a thread run what would block here."""
+        if iscoroutinefunction(view):
+            return view
+
+        async def call_decorators(request: WebSocketRequest, *args: Any, **kwargs: Any) -> Any:
+            result = await sync_to_async(view)(request, *args, **kwargs)
+            return await result if asyncio.iscoroutine(result) else result
+
+        async def call_sync_view(request: WebSocketRequest, *args: Any, **kwargs: Any) -> Any:
+            request.use_socket(is_async=False)
+
+            def call() -> Any:
+                try:
+                    return view(request, *args, **kwargs)
+                finally:
+                    connections.close_all()
+
+            return await request.runner.run(call)
+
+        return call_decorators if is_async_view(view) else call_sync_view
+
+
+async def _await_with_pool(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    use_async_view_pool()
+    return await coroutine
+
+
+def _refuse_unmarked_view(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
+    return HttpResponseBadRequest(
+        "This URL does not speak WebSocket: its view is not decorated with accept_websocket or "
+        "require_websocket, or a decorator around it hides that (functools.wraps keeps it).\n",
+        content_type="text/plain; charset=utf-8",
+    )

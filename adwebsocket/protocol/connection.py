@@ -1,0 +1,338 @@
+"""The server's side of one WebSocket connection, sans-I/O (RFC 6455 sections 5 to 7).
+
+A driver calls six verbs: ``receive_data`` and ``receive_eof`` give events, ``accept``, ``refuse``,
+``send_ping`` and ``send_close`` change the state, and ``data_to_send`` gives the bytes that are
+due. It has no clock and no socket; when to give up waiting is the driver's business.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING, Final
+
+from ..exceptions import ProtocolError
+from .codes import CloseCode, Opcode, is_close_code_for_wire
+from .events import Close, Ping, Pong
+from .frames import (
+    FINAL,
+    MAX_CONTROL_PAYLOAD,
+    apply_mask,
+    check_close,
+    encode_close,
+    encode_frame,
+)
+from .state import State, Step, next_state
+
+if TYPE_CHECKING:
+    from .events import Event
+
+_FINAL_TEXT: Final = FINAL | Opcode.TEXT
+_FINAL_BINARY: Final = FINAL | Opcode.BINARY
+_RESERVED_BITS: Final = 0x70
+_MASKED: Final = 0x80
+_OPCODES: Final = frozenset(Opcode)
+_new_utf8_decoder: Final = codecs.getincrementaldecoder("utf-8")
+
+
+class Connection:
+    """Turn the bytes of a client into events, and what the server says into bytes.
+
+    Arguments:
+        max_message_size: the most bytes a message may have; a longer one fails the connection
+            with 1009 as soon as a frame header announces it.
+    """
+
+    __slots__ = (
+        "_control",
+        "_decoder",
+        "_fin",
+        "_header",
+        "_mask",
+        "_message_opcode",
+        "_opcode",
+        "_output",
+        "_payload",
+        "_remaining",
+        "max_message_size",
+        "state",
+    )
+
+    def __init__(self, max_message_size: int) -> None:
+        self.state = State.CONNECTING
+        self.max_message_size = max_message_size
+        self._output = b""
+        # The frame being read: its incomplete header, or what is known once that is complete.
+        self._header = b""
+        self._opcode = Opcode.CONTINUATION
+        self._fin = False
+        self._mask = b""
+        self._remaining = 0
+        self._control = b""
+        # The message being read, while more than one piece of it is needed.
+        self._message_opcode: Opcode | None = None
+        self._payload: bytearray | None = None
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    # What the driver says
+
+    def accept(self) -> None:
+        """Open the connection: the driver has sent 101."""
+        self._step(Step.ACCEPT)
+
+    def refuse(self) -> None:
+        """End the connection before it opened: the driver answers with an HTTP response."""
+        self._step(Step.REFUSE)
+
+    def send_ping(self, payload: bytes = b"") -> None:
+        """Put a ping in the output; ``payload`` has at most 125 bytes."""
+        self._output += encode_frame(Opcode.PING, payload)
+
+    def send_close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Begin the closing handshake (RFC 6455 section 7.1.2).
+
+        Raises:
+            TypeError, ValueError: the code or the reason must not be sent.
+            IllegalTransition: the connection is not open.
+        """
+        check_close(code, reason)
+        self._step(Step.SEND_CLOSE)
+        self._output += encode_close(code, reason)
+
+    def data_to_send(self) -> bytes:
+        """Give the bytes that are due, pongs and close frames among them, and forget them."""
+        output, self._output = self._output, b""
+        return output
+
+    # What the peer says
+
+    def receive_eof(self) -> list[Event]:
+        """Take note that the byte stream ended: without a close frame before, that is 1006."""
+        was_talking = not self.is_over()
+        self._step(Step.LOSE)
+        self._forget_message()
+        return [Close(CloseCode.ABNORMAL_CLOSURE, "")] if was_talking else []
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Read bytes of the peer, however they are split, and give the events in them.
+
+        A fault of the peer is answered as section 7.1.7 asks: the close frame is in the output,
+        a ``Close`` with its code ends the events, and what comes later is discarded.
+        """
+        events: list[Event] = []
+        if self.is_over():
+            return events
+        position = 0
+        end = len(data)
+        try:
+            while position < end:
+                # A whole data message in one piece is what nearly every read holds. Taking it here
+                # rather than through the general way is 2.5 times as fast for 32 bytes.
+                if self._remaining == 0 and not self._header and end - position >= 8:
+                    first = data[position]
+                    length = data[position + 1] - _MASKED
+                    start = position + 6
+                    if length == 126:
+                        length = data[position + 2] << 8 | data[position + 3]
+                        start += 2
+                        if length < 126:
+                            length = -1
+                    stop = start + length
+                    if (
+                        (first == _FINAL_TEXT or first == _FINAL_BINARY)
+                        and 0 <= length <= self.max_message_size
+                        and length != 127
+                        and stop <= end
+                        and self._message_opcode is None
+                    ):
+                        payload = apply_mask(data[start:stop], data[start - 4 : start])
+                        events.append(payload.decode() if first == _FINAL_TEXT else payload)
+                        position = stop
+                        continue
+                position = self._receive_piece(data, position, events)
+                if self.is_over():
+                    break
+        except UnicodeDecodeError:
+            self._fail(CloseCode.INVALID_PAYLOAD_DATA, "a text message is not UTF-8", events)
+        except ProtocolError as error:
+            self._fail(error.code, error.reason, events)
+        return events
+
+    def is_over(self) -> bool:
+        """Tell whether nothing that the peer may still send has a meaning."""
+        return self.state is not State.OPEN and self.state is not State.CLOSING
+
+    # The general way: any frame, in any pieces
+
+    def _receive_piece(self, data: bytes, position: int, events: list[Event]) -> int:
+        """Read a frame header or a piece of payload, and give the position after it."""
+        if self._remaining == 0:
+            known = len(self._header)
+            header = self._header + data[position : position + 14 - known]
+            size = _header_size(header)
+            if len(header) < size:
+                self._header = header
+                return len(data)
+            self._header = b""
+            self._begin_frame(header[:size])
+            position += size - known
+        piece = memoryview(data)[position : position + self._remaining]
+        self._remaining -= len(piece)
+        self._receive_payload(piece, events)
+        return position + len(piece)
+
+    def _begin_frame(self, header: bytes) -> None:
+        """Check a frame header (section 5.2) and remember what it announces."""
+        length, mask_at = _payload_length(header)
+        opcode = header[0] & 0x0F
+        fin = bool(header[0] & FINAL)
+        if header[0] & _RESERVED_BITS:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
+        if opcode not in _OPCODES:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"opcode {opcode:#x} is reserved")
+        if not header[1] & _MASKED:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "frames of a client must be masked")
+        if opcode >= Opcode.CLOSE:
+            if not fin:
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a control frame was fragmented")
+            if length > MAX_CONTROL_PAYLOAD:
+                raise ProtocolError(
+                    CloseCode.PROTOCOL_ERROR, "a control frame holds at most 125 bytes"
+                )
+        else:
+            self._begin_data_frame(opcode, length)
+        self._opcode = Opcode(opcode)
+        self._fin = fin
+        self._mask = header[mask_at:]
+        self._remaining = length
+
+    def _begin_data_frame(self, opcode: int, length: int) -> None:
+        """Check that a data frame may stand here (section 5.4), and that its message may grow."""
+        if opcode == Opcode.CONTINUATION:
+            if self._message_opcode is None:
+                raise ProtocolError(CloseCode.PROTOCOL_ERROR, "there is no message to continue")
+        elif self._message_opcode is not None:
+            raise ProtocolError(
+                CloseCode.PROTOCOL_ERROR, "a message began before the one before it ended"
+            )
+        else:
+            self._message_opcode = Opcode(opcode)
+        so_far = len(self._payload) if self._payload is not None else 0
+        if so_far + length > self.max_message_size:
+            raise ProtocolError(
+                CloseCode.MESSAGE_TOO_BIG,
+                f"a message may have {self.max_message_size} bytes, got {so_far + length}",
+            )
+
+    def _receive_payload(self, piece: memoryview, events: list[Event]) -> None:
+        unmasked = apply_mask(piece, self._mask)
+        complete = self._remaining == 0
+        if not complete:
+            # The mask goes on where this piece ended (section 5.3).
+            shift = len(piece) & 3
+            self._mask = self._mask[shift:] + self._mask[:shift]
+        if self._opcode >= Opcode.CLOSE:
+            self._receive_control(unmasked, complete, events)
+            return
+        final = complete and self._fin
+        if self._message_opcode is Opcode.TEXT:
+            self._validate_text(unmasked, final)
+        if final and self._payload is None:
+            payload: bytes | bytearray = unmasked
+        else:
+            # bytearray grows in amortised linear time, so bytes that arrive one by one do too.
+            if self._payload is None:
+                self._payload = bytearray()
+            self._payload += unmasked
+            if not final:
+                return
+            payload = self._payload
+        events.append(payload.decode() if self._message_opcode is Opcode.TEXT else bytes(payload))
+        self._forget_message()
+
+    def _validate_text(self, piece: bytes, final: bool) -> None:
+        """Fail on the first piece that cannot be UTF-8, not only when the message is whole."""
+        if self._decoder is None:
+            if final:
+                return  # in one piece: decoding it is the check
+            self._decoder = _new_utf8_decoder()
+        self._decoder.decode(piece, final)
+
+    def _receive_control(self, piece: bytes, complete: bool, events: list[Event]) -> None:
+        # A control frame may stand between the fragments of a message, so its payload is kept
+        # apart from theirs. It has at most 125 bytes: joining them is cheap.
+        payload = self._control + piece
+        if not complete:
+            self._control = payload
+            return
+        self._control = b""
+        if self._opcode is Opcode.PING:
+            if self.state is State.OPEN:
+                self._output += encode_frame(Opcode.PONG, payload)
+            events.append(Ping(payload))
+        elif self._opcode is Opcode.PONG:
+            events.append(Pong(payload))
+        else:
+            self._receive_close(payload, events)
+
+    def _receive_close(self, payload: bytes, events: list[Event]) -> None:
+        code, reason = _parse_close(payload)
+        if self.state is State.OPEN:
+            # Section 5.5.1: the answer has the code that came.
+            self._output += encode_close(code)
+        self._step(Step.RECEIVE_CLOSE)
+        self._forget_message()
+        events.append(Close(code, reason))
+
+    def _fail(self, code: int, reason: str, events: list[Event]) -> None:
+        if self.state is State.OPEN:
+            self._output += encode_close(code, reason)
+        self._step(Step.FAIL)
+        self._forget_message()
+        events.append(Close(code, reason))
+
+    def _forget_message(self) -> None:
+        self._message_opcode = None
+        self._payload = None
+        self._decoder = None
+
+    def _step(self, step: Step) -> None:
+        self.state = next_state(self.state, step)
+
+
+def _header_size(header: bytes) -> int:
+    """Give the size of a masked frame's header, as far as ``header`` tells."""
+    if len(header) < 2:
+        return 2
+    length = header[1] & 0x7F
+    mask_size = 4 if header[1] & _MASKED else 0
+    return 2 + mask_size + (8 if length == 127 else 2 if length == 126 else 0)
+
+
+def _payload_length(header: bytes) -> tuple[int, int]:
+    """Read the payload length (section 5.2), and tell where the mask begins."""
+    length = header[1] & 0x7F
+    if length == 126:
+        length = int.from_bytes(header[2:4], "big")
+        if length < 126:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length was not in its shortest form")
+        return length, 4
+    if length == 127:
+        length = int.from_bytes(header[2:10], "big")
+        if length < 65536:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length was not in its shortest form")
+        if length >= 1 << 63:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length had its highest bit set")
+        return length, 10
+    return length, 2
+
+
+def _parse_close(payload: bytes) -> tuple[int, str]:
+    """Read the code and the reason of a close frame (section 5.5.1)."""
+    if not payload:
+        return CloseCode.NO_STATUS_RECEIVED, ""
+    if len(payload) == 1:
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a close frame held half a code")
+    code = int.from_bytes(payload[:2], "big")
+    if not is_close_code_for_wire(code):
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"close code {code} must not be sent")
+    return code, payload[2:].decode()

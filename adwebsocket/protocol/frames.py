@@ -1,0 +1,110 @@
+"""Frames of RFC 6455 section 5 as bytes: what a server writes, and the mask of what it reads.
+
+Used by the connection, and by whoever prepares a message before the connection is at hand. A
+function here looks at one frame only and remembers nothing.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # the wheel for this platform has no C extension
+    from websockets.utils import apply_mask
+
+from .codes import CloseCode, Opcode, is_close_code_for_wire
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+__all__ = [
+    "FINAL",
+    "MAX_CONTROL_PAYLOAD",
+    "Message",
+    "apply_mask",
+    "check_close",
+    "encode_close",
+    "encode_frame",
+    "encode_message",
+]
+
+Message: TypeAlias = "str | bytes | bytearray | memoryview"
+
+FINAL: Final = 0x80
+# RFC 6455 section 5.5
+MAX_CONTROL_PAYLOAD: Final = 125
+
+_FINAL_TEXT: Final = FINAL | Opcode.TEXT
+_FINAL_BINARY: Final = FINAL | Opcode.BINARY
+_pack_16_bit: Final = Struct("!BBH").pack
+_pack_64_bit: Final = Struct("!BBQ").pack
+
+# The two bytes before a short payload, ready made: one look-up in place of a conversion.
+_SHORT_TEXT: Final = tuple(bytes((_FINAL_TEXT, length)) for length in range(126))
+_SHORT_BINARY: Final = tuple(bytes((_FINAL_BINARY, length)) for length in range(126))
+
+
+def encode_message(message: Message) -> bytes:
+    """Encode a whole message as one frame, ``str`` as text and anything bytes-like as binary.
+
+    May be called from any thread.
+
+    Raises:
+        TypeError: the message is neither.
+        UnicodeEncodeError: the text has surrogates, which UTF-8 cannot carry.
+    """
+    if type(message) is str or isinstance(message, str):
+        payload = message.encode()
+        if len(payload) < 126:
+            return _SHORT_TEXT[len(payload)] + payload
+        return _encode_header(_FINAL_TEXT, len(payload)) + payload
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        payload = bytes(message)
+        if len(payload) < 126:
+            return _SHORT_BINARY[len(payload)] + payload
+        return _encode_header(_FINAL_BINARY, len(payload)) + payload
+    raise TypeError(
+        "a WebSocket message must be str (sent as text) or bytes, bytearray or memoryview "
+        f"(sent as binary), not {type(message).__name__}"
+    )
+
+
+def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
+    """Encode one final, unmasked frame (a server never masks, RFC 6455 section 5.1)."""
+    return _encode_header(FINAL | opcode, len(payload)) + payload
+
+
+def _encode_header(first_byte: int, length: int) -> bytes:
+    if length < 126:
+        return bytes((first_byte, length))
+    if length < 65536:
+        return _pack_16_bit(first_byte, 126, length)
+    return _pack_64_bit(first_byte, 127, length)
+
+
+def check_close(code: int, reason: str) -> None:
+    """Check what somebody wants to close a connection with, before anything is sent.
+
+    Raises:
+        TypeError: the code is no integer or the reason no string.
+        ValueError: the code must not stand in a close frame, or the reason is too long.
+    """
+    if not isinstance(code, int) or isinstance(code, bool):
+        raise TypeError(f"a close code must be an int, not {type(code).__name__}")
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason must be a str, not {type(reason).__name__}")
+    if not is_close_code_for_wire(code):
+        raise ValueError(
+            f"a close code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999, got {code}"
+        )
+    if len(reason.encode()) > MAX_CONTROL_PAYLOAD - 2:
+        raise ValueError("a close reason must fit into 123 bytes of UTF-8")
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    """Encode a close frame; 1005 stands for one without a code (RFC 6455 section 7.1.5)."""
+    if code == CloseCode.NO_STATUS_RECEIVED:
+        return encode_frame(Opcode.CLOSE, b"")
+    return encode_frame(Opcode.CLOSE, code.to_bytes(2, "big") + reason.encode())

@@ -1,0 +1,82 @@
+"""The ``HttpRequest`` of a WebSocket, and what plain requests get beside it.
+
+The ASGI application makes one for each handshake; middleware, ``urls.py`` and views see a GET
+request with a ``websocket`` on it.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from django.core.handlers.asgi import ASGIRequest
+from django.core.serializers.json import DjangoJSONEncoder
+
+from .async_websocket import AsyncWebSocket
+from .transport.bridge import get_bridge
+from .websocket import WebSocket, WebSocketBase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeGuard
+
+    from django.http import HttpRequest
+    from django.urls import ResolverMatch
+
+    from .runners.base import Runner
+    from .transport.channel import Channel
+
+WebSocketBase.json_encoder = DjangoJSONEncoder
+
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+class WebSocketRequest(ASGIRequest):
+    """The handshake of a WebSocket as Django's request. Created on the event loop.
+
+    Attributes:
+        websocket: the WebSocket, blocking or async as the view is.
+        channel: the connection under it.
+        runner: what runs the view if it is a sync one.
+        early_match: what ``ROOT_URLCONF`` gives for the path, resolved before the middleware ran.
+    """
+
+    websocket: WebSocketBase
+
+    def __init__(self, scope: Mapping[str, Any], channel: Channel, runner: Runner) -> None:
+        # A websocket scope has no method, and its scheme would make is_secure() and
+        # build_absolute_uri() speak of "wss".
+        scheme = scope.get("scheme", "ws")
+        http_scope = {**scope, "method": "GET", "scheme": _HTTP_SCHEMES.get(scheme, scheme)}
+        super().__init__(http_scope, BytesIO())
+        self.channel = channel
+        self.runner = runner
+        self.early_match: ResolverMatch | None = None
+        self._bridge = get_bridge()
+
+    def is_websocket(self) -> bool:
+        """Tell that the request is a WebSocket."""
+        return True
+
+    def use_socket(self, *, is_async: bool) -> None:
+        """Put the socket of the view's colour on ``websocket``. From any thread."""
+        self.websocket = (
+            AsyncWebSocket(self.channel)
+            if is_async
+            else WebSocket(self.channel, self._bridge, self.runner.new_waiter)
+        )
+
+
+def is_websocket_request(request: HttpRequest) -> TypeGuard[WebSocketRequest]:
+    """Tell whether a request is a WebSocket handshake that our application serves."""
+    return isinstance(getattr(request, "websocket", None), WebSocketBase)
+
+
+def mark_plain_request(request: HttpRequest) -> None:
+    """Give a plain HTTP request the two documented attributes."""
+    request.is_websocket = _is_not_websocket  # type: ignore[attr-defined]
+    request.websocket = None  # type: ignore[attr-defined]
+
+
+def _is_not_websocket() -> bool:
+    return False

@@ -1,0 +1,196 @@
+"""A channel on any ASGI server, by nothing but its ``receive`` and ``send``.
+
+Our ASGI application uses it under stock uvicorn, hypercorn, daphne or granian, and wherever a
+middleware listens in. One task receives; another exists only while something is being sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.codes import CloseCode
+from ..protocol.frames import check_close, encode_message
+from .channel import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+    from typing import TypeAlias
+
+    from ..protocol.frames import Message
+    from ..protocol.handshake import Headers
+    from .limits import Limits
+
+    AsgiEvent: TypeAlias = MutableMapping[str, Any]
+
+logger = logging.getLogger("adwebsocket")
+
+
+class AsgiChannel(Channel):
+    """One connection on a foreign ASGI server.
+
+    Arguments:
+        scope, receive, send: what the server called the application with.
+        limits: the bounds. The server has read and joined a message before it is seen here, so
+            ``max_message_size`` closes with 1009 but cannot spare the memory.
+    """
+
+    __slots__ = (
+        "_can_refuse",
+        "_outgoing",
+        "_outgoing_size",
+        "_receive",
+        "_receiver",
+        "_resumed",
+        "_send",
+        "_sender",
+    )
+
+    def __init__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[AsgiEvent]],
+        send: Callable[[AsgiEvent], Awaitable[None]],
+        limits: Limits,
+    ) -> None:
+        super().__init__(asyncio.get_running_loop(), limits)
+        self._receive = receive
+        self._send = send
+        self._can_refuse = "websocket.http.response" in (scope.get("extensions") or {})
+        self._outgoing: deque[AsgiEvent] = deque()
+        self._outgoing_size = 0
+        self._sender: asyncio.Task[None] | None = None
+        self._receiver: asyncio.Task[None] | None = None
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+
+    async def connect(self) -> None:
+        """Receive the event that begins every connection, and go on receiving behind it."""
+        event = await self._receive()
+        if event["type"] == "websocket.connect":
+            self._receiver = self.loop.create_task(self._receive_all())
+        else:
+            self._handle_disconnect(event)
+
+    async def disconnect(self) -> None:
+        """Send what is left, and end the tasks. The application calls it last, once."""
+        if self._sender is not None:
+            await asyncio.wait({self._sender}, timeout=self.limits.close_timeout)
+        tasks = {task for task in (self._sender, self._receiver) if task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
+        """Answer the handshake with 101."""
+        self._check_unanswered()
+        self.accepted = True
+        self.subprotocol = subprotocol
+        self._enqueue(
+            {"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)}, 0
+        )
+
+    def refuse(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer the handshake with a response, or a bare 403 where the server knows no other."""
+        self._check_unanswered()
+        self.refused = True
+        if self._can_refuse:
+            self._enqueue(
+                {
+                    "type": "websocket.http.response.start",
+                    "status": status,
+                    "headers": [(name.lower(), value) for name, value in headers],
+                },
+                0,
+            )
+            self._enqueue({"type": "websocket.http.response.body", "body": body}, len(body))
+        else:
+            self._enqueue({"type": "websocket.close"}, 0)
+        self.end(CloseCode.ABNORMAL_CLOSURE, "")
+
+    def _check_unanswered(self) -> None:
+        if self.accepted or self.refused:
+            raise RuntimeError("the handshake has been answered already")
+
+    def prepare(self, message: Message) -> tuple[AsgiEvent, int]:
+        """Check a message and wrap it as ASGI wants it. From any thread."""
+        frame = encode_message(message)
+        if isinstance(message, str):
+            return {"type": "websocket.send", "text": message}, len(frame)
+        return {"type": "websocket.send", "bytes": bytes(message)}, len(frame)
+
+    def write(self, prepared: tuple[AsgiEvent, int]) -> None:
+        """Queue a message for the server, unless the connection is over."""
+        if not self.ended:
+            self._enqueue(*prepared)
+
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Ask the server for the closing handshake."""
+        if not self.ended and self.accepted:
+            check_close(code, reason)
+            self._enqueue({"type": "websocket.close", "code": int(code), "reason": reason}, 0)
+            self.end(code, reason)
+
+    def pause_reading(self) -> None:
+        """Stop taking messages from the server, which then pauses by its own means."""
+        self._resumed.clear()
+
+    def resume_reading(self) -> None:
+        """Take messages again, if the inbox has room."""
+        if self.inbox.resume_if_low():
+            self._resumed.set()
+
+    async def _receive_all(self) -> None:
+        while True:
+            await self._resumed.wait()
+            try:
+                event = await self._receive()
+            except Exception:
+                logger.exception("the ASGI server's receive() failed")
+                self.end(CloseCode.ABNORMAL_CLOSURE, "")
+                return
+            if event["type"] == "websocket.disconnect":
+                self._handle_disconnect(event)
+                return
+            message = event.get("text")
+            if message is None:
+                message = event.get("bytes")
+            if message is None:
+                continue
+            if len(message) > self.limits.max_message_size:
+                self.close(
+                    CloseCode.MESSAGE_TOO_BIG,
+                    f"a message may have {self.limits.max_message_size} bytes",
+                )
+            self.inbox.put(message)
+
+    def _handle_disconnect(self, event: AsgiEvent) -> None:
+        code = event.get("code")
+        self._outgoing.clear()
+        self.end(CloseCode.NO_STATUS_RECEIVED if code is None else code, event.get("reason") or "")
+
+    def _enqueue(self, event: AsgiEvent, size: int) -> None:
+        self._outgoing.append(event)
+        self._outgoing_size += size
+        if self._outgoing_size > self.limits.outbox_bytes:
+            self.set_writable(False)
+        if self._sender is None:
+            self._sender = self.loop.create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        try:
+            while self._outgoing:
+                await self._send(self._outgoing.popleft())
+        except Exception as error:
+            # ASGI servers say that the peer has gone by an exception of their own choice. What
+            # else may be wrong must not be hidden, but is of no use to the view.
+            logger.debug("the ASGI server did not send: %r", error)
+            self._outgoing.clear()
+            self.end(CloseCode.ABNORMAL_CLOSURE, "")
+        finally:
+            self._sender = None
+            self._outgoing_size = 0
+            self.set_writable(True)

@@ -1,0 +1,142 @@
+"""The seam: what a WebSocket object needs from a connection, whoever carries its bytes.
+
+The facades talk to a channel and to nothing below it; tests may give them another one. The
+protocol class for uvicorn is a channel, and so is the adapter to any other ASGI server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.codes import CloseCode
+from .inbox import Inbox
+from .waiting import WaitQueue
+
+if TYPE_CHECKING:
+    from ..protocol.frames import Message
+    from ..protocol.handshake import Headers
+    from .limits import Limits
+
+
+class Channel(ABC):
+    """One connection, seen from above.
+
+    Everything here is called on the event loop, except ``prepare`` and the attributes, which any
+    thread may read. No method waits: what takes time is told by ``inbox``, ``writable`` and
+    ``senders``.
+
+    Attributes:
+        loop: the event loop that owns the connection.
+        limits: its bounds; ``configure`` changes them until the handshake is answered.
+        inbox: received messages, and the end behind them.
+        accepted: the handshake was answered with 101.
+        refused: the handshake was answered with something else.
+        subprotocol: what the handshake settled on, or None.
+        writable: False while the peer is slower than ``limits.outbox_bytes`` allow.
+        senders: who waits until it is True again, or until the end; always woken together.
+        ended: nothing more can be sent or received.
+        close_code, close_reason: how it ended, None and "" before.
+    """
+
+    __slots__ = (
+        "accepted",
+        "close_code",
+        "close_reason",
+        "inbox",
+        "limits",
+        "loop",
+        "refused",
+        "senders",
+        "subprotocol",
+        "writable",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.inbox = Inbox(limits, self.pause_reading)
+        self.accepted = False
+        self.refused = False
+        self.subprotocol: str | None = None
+        self.writable = True
+        self.senders = WaitQueue()
+        self.close_code: int | None = None
+        self.close_reason = ""
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the connection is over."""
+        return self.inbox.ended
+
+    def configure(self, limits: Limits) -> None:
+        """Set the bounds, before the handshake is answered."""
+        self.limits = limits
+        self.inbox.set_limits(limits)
+
+    @abstractmethod
+    def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
+        """Answer the handshake with 101; nothing happens if the peer has gone meanwhile."""
+
+    @abstractmethod
+    def refuse(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer the handshake with an ordinary HTTP response, where the server can."""
+
+    @abstractmethod
+    def prepare(self, message: Message) -> Any:
+        """Turn a message into what ``write`` takes. From any thread.
+
+        Raises:
+            TypeError: the message is of a type that cannot be sent.
+            UnicodeEncodeError: the text has surrogates.
+        """
+
+    @abstractmethod
+    def write(self, prepared: Any) -> None:
+        """Send what ``prepare`` gave; it is dropped when the connection is over."""
+
+    @abstractmethod
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Begin the closing handshake, once; the inbox ends at once."""
+
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Stop reading from the peer: the inbox is full."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Go on reading, if the inbox has room again."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Settle how the connection ended, and wake everybody who waits for it."""
+        if not self.inbox.ended:
+            self.close_code = code
+            self.close_reason = reason
+            self.inbox.finish()
+            self.senders.wake_all()
+
+    def set_writable(self, writable: bool) -> None:
+        """Take note that the peer keeps up, or does not."""
+        self.writable = writable
+        if writable:
+            self.senders.wake_all()
+
+    async def drain(self) -> None:
+        """Wait until the channel is writable again, or over."""
+        while not self.writable and not self.inbox.ended:
+            await self._wait_for_change()
+
+    async def wait_ended(self) -> None:
+        """Wait until the connection is over."""
+        while not self.inbox.ended:
+            await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        future: asyncio.Future[None] = self.loop.create_future()
+        self.senders.add(future.set_result)
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.senders.withdraw(future.set_result)
+            raise

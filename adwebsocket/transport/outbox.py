@@ -1,0 +1,67 @@
+"""What threads send, on its way to the loop that writes it.
+
+The blocking facade owns one for each connection. Frames keep their order; a thread that is faster
+than the peer waits here, so that memory does not grow in its place.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .bridge import LoopBridge
+    from .channel import Channel
+    from .waiting import Waiter
+
+
+class Outbox:
+    """Prepared messages from any thread to one channel."""
+
+    __slots__ = ("_bridge", "_channel", "_items", "_lock", "_size")
+
+    def __init__(self, channel: Channel, bridge: LoopBridge) -> None:
+        self._channel = channel
+        self._bridge = bridge
+        self._lock = threading.Lock()
+        self._items: list[Any] = []
+        self._size = 0
+
+    def put(self, item: Any, size: int) -> None:
+        """Queue a prepared message of ``size`` bytes. From any thread; does not wait."""
+        with self._lock:
+            self._items.append(item)
+            self._size += size
+            is_first = len(self._items) == 1
+        if is_first:
+            self._bridge.call(self._flush)
+
+    def wait_for_room(self, new_waiter: Callable[[], Waiter]) -> None:
+        """Wait while more is on its way to the peer than the limit allows, or until the end."""
+        channel = self._channel
+        while not self.has_room():
+            waiter = new_waiter()
+            channel.senders.add(waiter.wake)
+            if self.has_room():
+                channel.senders.withdraw(waiter.wake)
+                return
+            waiter.park(None)
+
+    def has_room(self) -> bool:
+        """Tell whether a sender may go on, because there is room or because it is over."""
+        channel = self._channel
+        return channel.inbox.ended or (
+            channel.writable and self._size <= channel.limits.outbox_bytes
+        )
+
+    def _flush(self) -> None:
+        with self._lock:
+            items, self._items = self._items, []
+            self._size = 0
+        channel = self._channel
+        for item in items:
+            channel.write(item)
+        if channel.writable and channel.senders:
+            channel.senders.wake_all()

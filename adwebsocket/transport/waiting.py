@@ -1,0 +1,97 @@
+"""Waiting without lost wake-ups, for tasks of an event loop and for threads alike.
+
+Inboxes and channels keep a queue of waiters in here; the facades park in it, each in its own
+colour. It knows what wakes, never why.
+"""
+
+from __future__ import annotations
+
+import threading
+from asyncio import InvalidStateError
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Waiter(Protocol):
+    """What a sync runner provides so that a view can wait: a thread's or a greenlet's."""
+
+    def park(self, timeout: float | None) -> bool:
+        """Wait until ``wake`` was called, at most ``timeout`` seconds; tell whether it was."""
+
+    def wake(self, _: None) -> None:
+        """End the wait; callable once, from any thread."""
+
+
+class ThreadWaiter:
+    """Park the calling thread on a lock of its own, the cheapest thing that can be waited for."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def park(self, timeout: float | None) -> bool:
+        """Wait until ``wake`` was called, at most ``timeout`` seconds; tell whether it was."""
+        return self._lock.acquire(timeout=-1 if timeout is None else timeout)
+
+    def wake(self, _: None) -> None:
+        """End the wait; callable once, from any thread."""
+        self._lock.release()
+
+
+class WaitQueue:
+    """A queue of those who wait for one condition, woken first come, first served.
+
+    Who waits appends its wake function, *then* checks its condition again, and only then parks.
+    Who changes the condition does so *before* it calls ``wake_one``. Whichever comes first, one of
+    the two sees the other, so no lock is needed between a thread and the loop: appending to and
+    taking from a deque are atomic.
+
+    A wake function takes one argument, always None, so that ``future.set_result`` is one.
+    """
+
+    __slots__ = ("_wakes",)
+
+    def __init__(self) -> None:
+        self._wakes: deque[Callable[[None], object]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._wakes)
+
+    def add(self, wake: Callable[[None], object]) -> None:
+        """Queue a wake function; it is called once at the most."""
+        self._wakes.append(wake)
+
+    def withdraw(self, wake: Callable[[None], object]) -> bool:
+        """Take back a wake function; tell whether it was still there.
+
+        If it was not, it has been called, or is about to be. A waiter that leaves without looking
+        at what it was woken for must then pass the wake-up on with ``wake_one``.
+        """
+        try:
+            self._wakes.remove(wake)
+        except ValueError:
+            return False
+        return True
+
+    def wake_one(self) -> None:
+        """Wake the first who still waits."""
+        while True:
+            try:
+                wake = self._wakes.popleft()
+            except IndexError:
+                return
+            try:
+                wake(None)
+            except InvalidStateError:  # the future of a task that has just been cancelled
+                continue
+            return
+
+    def wake_all(self) -> None:
+        """Wake everybody who waits now."""
+        for _ in range(len(self._wakes)):
+            self.wake_one()
