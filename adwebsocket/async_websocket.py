@@ -84,7 +84,8 @@ class AsyncWebSocket(WebSocketBase):
         """
         channel = self._channel
         prepared = channel.prepare(message)
-        self._check_sendable()
+        if self._closed or self._inbox.ended or not self._answered:
+            raise self._cannot_send()
         channel.write(prepared)
         if not channel.writable:
             await channel.drain()

@@ -7,8 +7,8 @@ before it. Whatever ends the view, the socket is closed once, with the code that
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from functools import update_wrapper
+from dataclasses import dataclass
+from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -18,11 +18,11 @@ from django.http.response import HttpResponseBase
 
 from .async_websocket import AsyncWebSocket
 from .conf import get_settings
-from .exceptions import ConnectionClosed
 from .origins import refusal_of_origin
 from .protocol.codes import CloseCode
 from .protocol.handshake import choose_subprotocol
-from .request import WebSocketRequest, is_websocket_request, mark_plain_request
+from .request import is_websocket_request, mark_plain_request
+from .websocket import WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
+    from .request import WebSocketRequest
     from .websocket import WebSocketBase
 
     View: TypeAlias = Callable[..., Any]
@@ -53,7 +54,10 @@ class Options:
     origins: Sequence[str] | None = None
     max_message_size: int | None = None
     accept: Literal["auto", "manual"] = "auto"
-    is_async: bool = field(default=False)
+    # What a dialect changes: the class of the blocking socket, and the code that any exception
+    # in the view closes it with (None: the one that fits).
+    socket_class: type[WebSocket] = WebSocket
+    error_code: CloseCode | None = None
 
     def __post_init__(self) -> None:
         for name in ("subprotocols", "origins"):
@@ -127,21 +131,23 @@ def require_websocket(view: View | None = None, /, **options: Any) -> Any:
 
 def _decorator(view: View | None, **options: Any) -> Any:
     if view is None:
-        Options(**options)  # a wrong option should fail where it is written
-        return lambda view: _wrap(view, Options(**options, is_async=iscoroutinefunction(view)))
+        return partial(decorate, options=Options(**options))
+    return decorate(view, Options(**options))
+
+
+def decorate(view: View, options: Options) -> View:
+    """Wrap a view so that it serves WebSockets as ``options`` say; what all decorators do."""
     if not callable(view):
         raise TypeError(f"the decorator takes a view, or options by name, not {view!r}")
-    return _wrap(view, Options(**options, is_async=iscoroutinefunction(view)))
+    is_async = iscoroutinefunction(view)
 
-
-def _wrap(view: View, options: Options) -> View:
     def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         # Django REST framework wraps the request that carries the socket.
         handshake = getattr(request, "_request", request)
         if not is_websocket_request(handshake):
             mark_plain_request(handshake)
             if options.require:
-                return _refuse_plain_request(options)
+                return _refuse_plain_request(is_async)
             return view(request, *args, **kwargs)
 
         def call() -> Any:
@@ -153,11 +159,10 @@ def _wrap(view: View, options: Options) -> View:
 
     update_wrapper(serve, view, updated=())
     serve.__dict__.update(getattr(view, "__dict__", {}))
-    if options.is_async:
+    if is_async:
         markcoroutinefunction(serve)
-    serve.accept_websocket = True  # type: ignore[attr-defined]
-    serve.require_websocket = options.require  # type: ignore[attr-defined]
-    serve.websocket_options = options  # type: ignore[attr-defined]
+    marks = {"accept_websocket": True, "require_websocket": options.require}
+    serve.__dict__.update(marks, websocket_is_async=is_async)
     return serve
 
 
@@ -165,6 +170,8 @@ def _serve_sync(
     request: WebSocketRequest, options: Options, view: Callable[[], Any]
 ) -> HttpResponseBase:
     """Serve a WebSocket in the view's own thread."""
+    if type(request.websocket) is not options.socket_class:
+        request.use_socket(is_async=False, blocking_class=options.socket_class)
     refusal = _begin(request, options)
     if refusal is not None:
         return refusal
@@ -177,7 +184,7 @@ def _serve_sync(
                 f"the view for {request.path} gave a coroutine, but Django takes it for a sync view"
             )
     except BaseException as error:
-        if not _ends_quietly(socket, error):
+        if not _close_after_exception(socket, options, error):
             raise
         result = None
     return _end(socket, result)
@@ -196,7 +203,7 @@ async def _serve_async(
         if asyncio.iscoroutine(result):
             result = await result
     except BaseException as error:
-        if not _ends_quietly(socket, error):
+        if not _close_after_exception(socket, options, error):
             raise
         result = None
     return _end(socket, result)
@@ -234,13 +241,12 @@ def _end(socket: WebSocketBase, result: Any) -> HttpResponseBase:
     return response
 
 
-def _ends_quietly(socket: WebSocketBase, error: BaseException) -> bool:
-    """Close the socket behind a view that raised, and tell whether nobody needs to hear of it."""
-    if isinstance(error, ConnectionClosed) and socket.closed:
-        return True  # the normal way out: the peer went away
+def _close_after_exception(socket: WebSocketBase, options: Options, error: BaseException) -> bool:
+    """Close the socket behind a view that raised; tell whether nobody needs to hear of it."""
+    is_quiet = socket.ends_quietly(error)
     if socket.accepted:
-        socket.close(close_code_of(error))
-    return False
+        socket.close(options.error_code or close_code_of(error))
+    return is_quiet
 
 
 def close_code_of(error: BaseException) -> CloseCode:
@@ -252,12 +258,12 @@ def close_code_of(error: BaseException) -> CloseCode:
     return CloseCode.INTERNAL_ERROR
 
 
-def _refuse_plain_request(options: Options) -> Any:
+def _refuse_plain_request(is_async: bool) -> Any:
     response = HttpResponseBadRequest(
         "This URL speaks WebSocket only; open it with a WebSocket client.\n",
         content_type="text/plain; charset=utf-8",
     )
-    if not options.is_async:
+    if not is_async:
         return response
 
     async def respond() -> HttpResponse:
@@ -272,7 +278,7 @@ def ensure_websocket_view(view: View) -> View | None:
     A view that is marked by hand with ``accept_websocket = True`` is decorated here, as is every
     view where ``WEBSOCKET_ACCEPT_ALL`` is set.
     """
-    if hasattr(view, "websocket_options"):
+    if hasattr(view, "websocket_is_async"):
         return view
     if getattr(view, "accept_websocket", False) or get_settings().accept_all:
         return accept_websocket(view)

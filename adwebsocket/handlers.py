@@ -43,8 +43,7 @@ def resolve_early(request: WebSocketRequest) -> ResolverMatch | None:
 
 def is_async_view(view: View) -> bool:
     """Tell whether a view runs on the event loop, also through decorators that hide it."""
-    options = getattr(view, "websocket_options", None)
-    return iscoroutinefunction(view) or (options is not None and options.is_async)
+    return iscoroutinefunction(view) or getattr(view, "websocket_is_async", False)
 
 
 class WebSocketHandler(BaseHandler):

@@ -58,13 +58,12 @@ class WebSocketRequest(ASGIRequest):
         """Tell that the request is a WebSocket."""
         return True
 
-    def use_socket(self, *, is_async: bool) -> None:
+    def use_socket(self, *, is_async: bool, blocking_class: type[WebSocket] = WebSocket) -> None:
         """Put the socket of the view's colour on ``websocket``. From any thread."""
-        self.websocket = (
-            AsyncWebSocket(self.channel)
-            if is_async
-            else WebSocket(self.channel, self._bridge, self.runner.new_waiter)
-        )
+        if is_async:
+            self.websocket = AsyncWebSocket(self.channel)
+        else:
+            self.websocket = blocking_class(self.channel, self._bridge, self.runner.new_waiter)
 
 
 def is_websocket_request(request: HttpRequest) -> TypeGuard[WebSocketRequest]:

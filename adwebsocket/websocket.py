@@ -136,19 +136,26 @@ class WebSocketBase(ABC):
         """Set the bounds of the connection; for decorators, before the handshake is accepted."""
         self._channel.configure(limits)
 
+    def ends_quietly(self, error: BaseException) -> bool:
+        """Tell whether an exception is the normal way out of a view, because the peer has gone.
+
+        That is this socket's own ``ConnectionClosed`` only: one from another socket, in a view
+        whose connection stands, is a fault of the view.
+        """
+        return isinstance(error, ConnectionClosed) and self.closed
+
     def _connection_closed(self) -> ConnectionClosed:
         code = self._channel.close_code
         return ConnectionClosed(
             CloseCode.ABNORMAL_CLOSURE if code is None else code, self._channel.close_reason
         )
 
-    def _check_sendable(self) -> None:
-        if not self._answered:
-            raise RuntimeError(
+    def _cannot_send(self) -> Exception:
+        if not self._answered and not self._closed:
+            return RuntimeError(
                 "the handshake has not been accepted yet: call request.websocket.accept() first"
             )
-        if self._closed or self._inbox.ended:
-            raise self._connection_closed()
+        return self._connection_closed()
 
     def _begin_accept(self, subprotocol: str | None, headers: HeaderItems) -> Callable[[], None]:
         if self._answered or self._closed:
@@ -243,7 +250,8 @@ class WebSocket(WebSocketBase):
         """
         channel = self._channel
         prepared = channel.prepare(message)
-        self._check_sendable()
+        if self._closed or self._inbox.ended or not self._answered:
+            raise self._cannot_send()
         outbox = self._outbox
         outbox.put(prepared, len(message))
         if not outbox.has_room():
@@ -276,7 +284,7 @@ class WebSocket(WebSocketBase):
         while not self._inbox.ended:
             self._check_not_on_loop("waiting")
             waiter = self._new_waiter()
-            senders.add(waiter.wake)
+            senders.append(waiter.wake)
             if not self._inbox.ended and not self._park(waiter, deadline):
                 senders.withdraw(waiter.wake)
                 break
@@ -325,7 +333,7 @@ class WebSocket(WebSocketBase):
                 raise self._connection_closed()
             self._check_not_on_loop("waiting")
             waiter = self._new_waiter()
-            inbox.waiters.add(waiter.wake)
+            inbox.waiters.append(waiter.wake)
             if (inbox.items or inbox.ended) and inbox.waiters.withdraw(waiter.wake):
                 continue
             if not self._park(waiter, deadline) and inbox.waiters.withdraw(waiter.wake):

@@ -31,11 +31,15 @@ _FINAL_BINARY: Final = FINAL | Opcode.BINARY
 _RESERVED_BITS: Final = 0x70
 _MASKED: Final = 0x80
 _OPCODES: Final = frozenset(Opcode)
+_OPEN: Final = State.OPEN
 _new_utf8_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
 class Connection:
     """Turn the bytes of a client into events, and what the server says into bytes.
+
+    ``output`` holds the bytes that are due, pongs and close frames among them; the driver takes
+    them with ``data_to_send``, and may look first whether there are any.
 
     Arguments:
         max_message_size: the most bytes a message may have; a longer one fails the connection
@@ -50,17 +54,17 @@ class Connection:
         "_mask",
         "_message_opcode",
         "_opcode",
-        "_output",
         "_payload",
         "_remaining",
         "max_message_size",
+        "output",
         "state",
     )
 
     def __init__(self, max_message_size: int) -> None:
         self.state = State.CONNECTING
         self.max_message_size = max_message_size
-        self._output = b""
+        self.output = b""
         # The frame being read: its incomplete header, or what is known once that is complete.
         self._header = b""
         self._opcode = Opcode.CONTINUATION
@@ -85,7 +89,7 @@ class Connection:
 
     def send_ping(self, payload: bytes = b"") -> None:
         """Put a ping in the output; ``payload`` has at most 125 bytes."""
-        self._output += encode_frame(Opcode.PING, payload)
+        self.output += encode_frame(Opcode.PING, payload)
 
     def send_close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2).
@@ -96,11 +100,11 @@ class Connection:
         """
         check_close(code, reason)
         self._step(Step.SEND_CLOSE)
-        self._output += encode_close(code, reason)
+        self.output += encode_close(code, reason)
 
     def data_to_send(self) -> bytes:
-        """Give the bytes that are due, pongs and close frames among them, and forget them."""
-        output, self._output = self._output, b""
+        """Give the bytes that are due, and forget them."""
+        output, self.output = self.output, b""
         return output
 
     # What the peer says
@@ -119,7 +123,7 @@ class Connection:
         a ``Close`` with its code ends the events, and what comes later is discarded.
         """
         events: list[Event] = []
-        if self.is_over():
+        if self.state is not _OPEN and self.is_over():
             return events
         position = 0
         end = len(data)
@@ -267,7 +271,7 @@ class Connection:
         self._control = b""
         if self._opcode is Opcode.PING:
             if self.state is State.OPEN:
-                self._output += encode_frame(Opcode.PONG, payload)
+                self.output += encode_frame(Opcode.PONG, payload)
             events.append(Ping(payload))
         elif self._opcode is Opcode.PONG:
             events.append(Pong(payload))
@@ -278,14 +282,14 @@ class Connection:
         code, reason = _parse_close(payload)
         if self.state is State.OPEN:
             # Section 5.5.1: the answer has the code that came.
-            self._output += encode_close(code)
+            self.output += encode_close(code)
         self._step(Step.RECEIVE_CLOSE)
         self._forget_message()
         events.append(Close(code, reason))
 
     def _fail(self, code: int, reason: str, events: list[Event]) -> None:
         if self.state is State.OPEN:
-            self._output += encode_close(code, reason)
+            self.output += encode_close(code, reason)
         self._step(Step.FAIL)
         self._forget_message()
         events.append(Close(code, reason))

@@ -56,7 +56,7 @@ class Channel(ABC):
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.loop = loop
         self.limits = limits
-        self.inbox = Inbox(limits, self.pause_reading)
+        self.inbox = Inbox(loop, limits, self.pause_reading)
         self.accepted = False
         self.refused = False
         self.subprotocol: str | None = None
@@ -134,7 +134,7 @@ class Channel(ABC):
 
     async def _wait_for_change(self) -> None:
         future: asyncio.Future[None] = self.loop.create_future()
-        self.senders.add(future.set_result)
+        self.senders.append(future.set_result)
         try:
             await future
         except asyncio.CancelledError:

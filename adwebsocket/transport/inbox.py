@@ -39,6 +39,7 @@ class Inbox:
     __slots__ = (
         "_high_bytes",
         "_high_messages",
+        "_new_future",
         "_size",
         "ended",
         "items",
@@ -48,7 +49,13 @@ class Inbox:
         "waiters",
     )
 
-    def __init__(self, limits: Limits, pause_reading: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        pause_reading: Callable[[], None],
+    ) -> None:
+        self._new_future = loop.create_future
         self.items: deque[Item] = deque()
         self.waiters = WaitQueue()
         self.ended = False
@@ -101,9 +108,9 @@ class Inbox:
         for a cancelled waiter goes to the next one.
         """
         while not self.items and not self.ended:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[None] = self._new_future()
             wake = future.set_result
-            self.waiters.add(wake)
+            self.waiters.append(wake)
             try:
                 await future
             except asyncio.CancelledError:

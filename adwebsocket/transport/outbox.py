@@ -43,7 +43,7 @@ class Outbox:
         channel = self._channel
         while not self.has_room():
             waiter = new_waiter()
-            channel.senders.add(waiter.wake)
+            channel.senders.append(waiter.wake)
             if self.has_room():
                 channel.senders.withdraw(waiter.wake)
                 return

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from ..protocol.frames import Message
     from ..protocol.handshake import Headers
 
 logger = logging.getLogger("uvicorn.error")
 access_logger = logging.getLogger("uvicorn.access")
 
+_CONNECTING: Final = State.CONNECTING
 _OPEN: Final = State.OPEN
 
 
@@ -95,18 +95,18 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
     def data_received(self, data: bytes) -> None:
         """Read frames; before them, the request that uvicorn passes on."""
         connection = self._connection
-        if connection.state is State.CONNECTING:
+        if connection.state is _CONNECTING:
             self._receive_early(data)
             return
+        put = self.inbox.put
         for event in connection.receive_data(data):
             if isinstance(event, (str, bytes)):
-                self.inbox.put(event)
+                put(event)
             elif isinstance(event, Close):
-                self._handle_close(event)
-        output = connection.data_to_send()
-        if output:
-            self._transport.write(output)
-        if connection.state is not _OPEN and connection.state is not State.CLOSING:
+                self.end(event.code, event.reason)
+        if connection.output:
+            self._transport.write(connection.data_to_send())
+        if connection.state is not _OPEN and connection.is_over():
             self._finish_transport()
 
     def eof_received(self) -> None:
@@ -248,9 +248,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             self._finish_transport()
         self.end(CloseCode.ABNORMAL_CLOSURE, "")
 
-    def prepare(self, message: Message) -> bytes:
-        """Encode a message as a frame. From any thread."""
-        return encode_message(message)
+    prepare = staticmethod(encode_message)
 
     def write(self, prepared: bytes) -> None:
         """Write a frame, unless the connection is over."""
@@ -279,9 +277,6 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             self._transport.resume_reading()
 
     # The end
-
-    def _handle_close(self, event: Close) -> None:
-        self.end(event.code, event.reason)
 
     def _finish_transport(self) -> None:
         """Close the byte stream behind the last bytes (RFC 6455 section 7.1.1).

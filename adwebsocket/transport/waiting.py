@@ -43,7 +43,7 @@ class ThreadWaiter:
         self._lock.release()
 
 
-class WaitQueue:
+class WaitQueue(deque["Callable[[None], object]"]):
     """A queue of those who wait for one condition, woken first come, first served.
 
     Who waits appends its wake function, *then* checks its condition again, and only then parks.
@@ -51,20 +51,12 @@ class WaitQueue:
     the two sees the other, so no lock is needed between a thread and the loop: appending to and
     taking from a deque are atomic.
 
-    A wake function takes one argument, always None, so that ``future.set_result`` is one.
+    A wake function takes one argument, always None, so that ``future.set_result`` is one. It is
+    called once at the most. A deque itself rather than an object around one, since every message
+    asks whether it is empty.
     """
 
-    __slots__ = ("_wakes",)
-
-    def __init__(self) -> None:
-        self._wakes: deque[Callable[[None], object]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._wakes)
-
-    def add(self, wake: Callable[[None], object]) -> None:
-        """Queue a wake function; it is called once at the most."""
-        self._wakes.append(wake)
+    __slots__ = ()
 
     def withdraw(self, wake: Callable[[None], object]) -> bool:
         """Take back a wake function; tell whether it was still there.
@@ -73,7 +65,7 @@ class WaitQueue:
         at what it was woken for must then pass the wake-up on with ``wake_one``.
         """
         try:
-            self._wakes.remove(wake)
+            self.remove(wake)
         except ValueError:
             return False
         return True
@@ -82,7 +74,7 @@ class WaitQueue:
         """Wake the first who still waits."""
         while True:
             try:
-                wake = self._wakes.popleft()
+                wake = self.popleft()
             except IndexError:
                 return
             try:
@@ -93,5 +85,5 @@ class WaitQueue:
 
     def wake_all(self) -> None:
         """Wake everybody who waits now."""
-        for _ in range(len(self._wakes)):
+        for _ in range(len(self)):
             self.wake_one()
