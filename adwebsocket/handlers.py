@@ -15,6 +15,7 @@ from django.core.handlers.base import BaseHandler
 from django.db import connections
 from django.http import HttpResponseBadRequest
 from django.urls import get_resolver
+from django.utils import translation
 
 from .database import use_async_view_pool
 from .decorators import ensure_websocket_view
@@ -35,8 +36,12 @@ def resolve_early(request: WebSocketRequest) -> ResolverMatch | None:
     None where there is none, or where ``urls.py`` cannot be loaded: the handler finds that out
     again, in the place where Django answers it.
     """
+    # i18n_patterns match the active language only, which is the path's own once LocaleMiddleware
+    # has run.
+    language = translation.get_language_from_path(request.path_info)
     try:
-        return get_resolver().resolve(request.path_info)
+        with translation.override(language or translation.get_language()):
+            return get_resolver().resolve(request.path_info)
     except Exception:
         return None
 

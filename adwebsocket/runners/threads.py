@@ -83,7 +83,12 @@ def _run_and_report(
     try:
         value: Any = function()
         report = future.set_result
-    except BaseException as error:
+    except Exception as error:
         value = error
+        report = future.set_exception
+    except BaseException as error:
+        # sys.exit() ends its thread; raised on the event loop it would end the server.
+        value = RuntimeError(f"the function in a thread ended by {error!r}")
+        value.__cause__ = error
         report = future.set_exception
     bridge.call(lambda: None if future.done() else report(value))
