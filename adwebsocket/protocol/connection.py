@@ -11,25 +11,30 @@ import codecs
 from typing import TYPE_CHECKING, Final
 
 from ..exceptions import ProtocolError
-from .codes import CloseCode, Opcode, is_close_code_for_wire
+from .codes import CloseCode, Opcode
 from .events import Close, Ping, Pong
 from .frames import (
     FINAL,
+    MASKED,
     MAX_CONTROL_PAYLOAD,
     apply_mask,
     check_close,
     encode_close,
     encode_frame,
+    header_size,
+    parse_close,
+    payload_length,
 )
 from .state import State, Step, next_state
 
 if TYPE_CHECKING:
+    from .deflate import Deflate
     from .events import Event
 
 _FINAL_TEXT: Final = FINAL | Opcode.TEXT
 _FINAL_BINARY: Final = FINAL | Opcode.BINARY
 _RESERVED_BITS: Final = 0x70
-_MASKED: Final = 0x80
+_COMPRESSED: Final = 0x40
 _OPCODES: Final = frozenset(Opcode)
 _OPEN: Final = State.OPEN
 _new_utf8_decoder: Final = codecs.getincrementaldecoder("utf-8")
@@ -43,10 +48,15 @@ class Connection:
 
     Arguments:
         max_message_size: the most bytes a message may have; a longer one fails the connection
-            with 1009 as soon as a frame header announces it.
+            with 1009 as soon as a frame header announces it, or while it is inflated.
+
+    Attributes:
+        state: where the connection stands.
+        deflate: the compression that the handshake agreed on, or None.
     """
 
     __slots__ = (
+        "_compressed",
         "_control",
         "_decoder",
         "_fin",
@@ -56,6 +66,8 @@ class Connection:
         "_opcode",
         "_payload",
         "_remaining",
+        "_wire_size",
+        "deflate",
         "max_message_size",
         "output",
         "state",
@@ -64,7 +76,8 @@ class Connection:
     def __init__(self, max_message_size: int) -> None:
         self.state = State.CONNECTING
         self.max_message_size = max_message_size
-        self.output = b""
+        self.deflate: Deflate | None = None
+        self.output: bytes | bytearray = b""
         # The frame being read: its incomplete header, or what is known once that is complete.
         self._header = b""
         self._opcode = Opcode.CONTINUATION
@@ -74,6 +87,8 @@ class Connection:
         self._control = b""
         # The message being read, while more than one piece of it is needed.
         self._message_opcode: Opcode | None = None
+        self._compressed = False
+        self._wire_size = 0
         self._payload: bytearray | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
 
@@ -89,7 +104,7 @@ class Connection:
 
     def send_ping(self, payload: bytes = b"") -> None:
         """Put a ping in the output; ``payload`` has at most 125 bytes."""
-        self.output += encode_frame(Opcode.PING, payload)
+        self._emit(encode_frame(Opcode.PING, payload))
 
     def send_close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2).
@@ -100,12 +115,19 @@ class Connection:
         """
         check_close(code, reason)
         self._step(Step.SEND_CLOSE)
-        self.output += encode_close(code, reason)
+        self._emit(encode_close(code, reason))
 
     def data_to_send(self) -> bytes:
         """Give the bytes that are due, and forget them."""
         output, self.output = self.output, b""
-        return output
+        return bytes(output)
+
+    def _emit(self, frame: bytes) -> None:
+        # One read may hold ten thousand pings; adding to bytes would copy the pongs that often.
+        if self.output:
+            self.output += frame
+        else:
+            self.output = bytearray(frame)
 
     # What the peer says
 
@@ -133,7 +155,7 @@ class Connection:
                 # rather than through the general way is 2.5 times as fast for 32 bytes.
                 if self._remaining == 0 and not self._header and end - position >= 8:
                     first = data[position]
-                    length = data[position + 1] - _MASKED
+                    length = data[position + 1] - MASKED
                     start = position + 6
                     if length == 126:
                         length = data[position + 2] << 8 | data[position + 3]
@@ -172,7 +194,7 @@ class Connection:
         if self._remaining == 0:
             known = len(self._header)
             header = self._header + data[position : position + 14 - known]
-            size = _header_size(header)
+            size = header_size(header)
             if len(header) < size:
                 self._header = header
                 return len(data)
@@ -186,14 +208,17 @@ class Connection:
 
     def _begin_frame(self, header: bytes) -> None:
         """Check a frame header (section 5.2) and remember what it announces."""
-        length, mask_at = _payload_length(header)
+        length, mask_at = payload_length(header)
         opcode = header[0] & 0x0F
         fin = bool(header[0] & FINAL)
-        if header[0] & _RESERVED_BITS:
+        reserved = header[0] & _RESERVED_BITS
+        # RFC 7692 section 6: the first bit marks the first frame of a compressed message.
+        compressed = reserved == _COMPRESSED and self.deflate is not None
+        if reserved and not (compressed and opcode in (Opcode.TEXT, Opcode.BINARY)):
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
         if opcode not in _OPCODES:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"opcode {opcode:#x} is reserved")
-        if not header[1] & _MASKED:
+        if not header[1] & MASKED:
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "frames of a client must be masked")
         if opcode >= Opcode.CLOSE:
             if not fin:
@@ -203,13 +228,13 @@ class Connection:
                     CloseCode.PROTOCOL_ERROR, "a control frame holds at most 125 bytes"
                 )
         else:
-            self._begin_data_frame(opcode, length)
+            self._begin_data_frame(opcode, length, compressed)
         self._opcode = Opcode(opcode)
         self._fin = fin
         self._mask = header[mask_at:]
         self._remaining = length
 
-    def _begin_data_frame(self, opcode: int, length: int) -> None:
+    def _begin_data_frame(self, opcode: int, length: int, compressed: bool) -> None:
         """Check that a data frame may stand here (section 5.4), and that its message may grow."""
         if opcode == Opcode.CONTINUATION:
             if self._message_opcode is None:
@@ -220,11 +245,15 @@ class Connection:
             )
         else:
             self._message_opcode = Opcode(opcode)
-        so_far = len(self._payload) if self._payload is not None else 0
-        if so_far + length > self.max_message_size:
+            self._compressed = compressed
+            self._wire_size = 0
+        self._wire_size += length
+        # Deflate adds five bytes to each 64 KiB that do not compress (RFC 1951 section 3.2.4).
+        allowance = self.max_message_size // 1024 + 64 if self._compressed else 0
+        if self._wire_size > self.max_message_size + allowance:
             raise ProtocolError(
                 CloseCode.MESSAGE_TOO_BIG,
-                f"a message may have {self.max_message_size} bytes, got {so_far + length}",
+                f"a message may have {self.max_message_size} bytes, got {self._wire_size}",
             )
 
     def _receive_payload(self, piece: memoryview, events: list[Event]) -> None:
@@ -238,6 +267,8 @@ class Connection:
             self._receive_control(unmasked, complete, events)
             return
         final = complete and self._fin
+        if self._compressed:
+            unmasked = self._inflate(unmasked, final)
         if self._message_opcode is Opcode.TEXT:
             self._validate_text(unmasked, final)
         if final and self._payload is None:
@@ -252,6 +283,11 @@ class Connection:
             payload = self._payload
         events.append(payload.decode() if self._message_opcode is Opcode.TEXT else bytes(payload))
         self._forget_message()
+
+    def _inflate(self, piece: bytes, final: bool) -> bytes:
+        assert self.deflate is not None
+        so_far = 0 if self._payload is None else len(self._payload)
+        return self.deflate.inflate(piece, final=final, room=self.max_message_size - so_far)
 
     def _validate_text(self, piece: bytes, final: bool) -> None:
         """Fail on the first piece that cannot be UTF-8, not only when the message is whole."""
@@ -271,7 +307,7 @@ class Connection:
         self._control = b""
         if self._opcode is Opcode.PING:
             if self.state is State.OPEN:
-                self.output += encode_frame(Opcode.PONG, payload)
+                self._emit(encode_frame(Opcode.PONG, payload))
             events.append(Ping(payload))
         elif self._opcode is Opcode.PONG:
             events.append(Pong(payload))
@@ -279,17 +315,17 @@ class Connection:
             self._receive_close(payload, events)
 
     def _receive_close(self, payload: bytes, events: list[Event]) -> None:
-        code, reason = _parse_close(payload)
+        code, reason = parse_close(payload)
         if self.state is State.OPEN:
             # Section 5.5.1: the answer has the code that came.
-            self.output += encode_close(code)
+            self._emit(encode_close(code))
         self._step(Step.RECEIVE_CLOSE)
         self._forget_message()
         events.append(Close(code, reason))
 
     def _fail(self, code: int, reason: str, events: list[Event]) -> None:
         if self.state is State.OPEN:
-            self.output += encode_close(code, reason)
+            self._emit(encode_close(code, reason))
         self._step(Step.FAIL)
         self._forget_message()
         events.append(Close(code, reason))
@@ -301,42 +337,3 @@ class Connection:
 
     def _step(self, step: Step) -> None:
         self.state = next_state(self.state, step)
-
-
-def _header_size(header: bytes) -> int:
-    """Give the size of a masked frame's header, as far as ``header`` tells."""
-    if len(header) < 2:
-        return 2
-    length = header[1] & 0x7F
-    mask_size = 4 if header[1] & _MASKED else 0
-    return 2 + mask_size + (8 if length == 127 else 2 if length == 126 else 0)
-
-
-def _payload_length(header: bytes) -> tuple[int, int]:
-    """Read the payload length (section 5.2), and tell where the mask begins."""
-    length = header[1] & 0x7F
-    if length == 126:
-        length = int.from_bytes(header[2:4], "big")
-        if length < 126:
-            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length was not in its shortest form")
-        return length, 4
-    if length == 127:
-        length = int.from_bytes(header[2:10], "big")
-        if length < 65536:
-            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length was not in its shortest form")
-        if length >= 1 << 63:
-            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length had its highest bit set")
-        return length, 10
-    return length, 2
-
-
-def _parse_close(payload: bytes) -> tuple[int, str]:
-    """Read the code and the reason of a close frame (section 5.5.1)."""
-    if not payload:
-        return CloseCode.NO_STATUS_RECEIVED, ""
-    if len(payload) == 1:
-        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a close frame held half a code")
-    code = int.from_bytes(payload[:2], "big")
-    if not is_close_code_for_wire(code):
-        raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"close code {code} must not be sent")
-    return code, payload[2:].decode()

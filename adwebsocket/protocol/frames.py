@@ -1,4 +1,4 @@
-"""Frames of RFC 6455 section 5 as bytes: what a server writes, and the mask of what it reads.
+"""Frames of RFC 6455 section 5 as bytes: what a server writes, and the parts of what it reads.
 
 Used by the connection, and by whoever prepares a message before the connection is at hand. A
 function here looks at one frame only and remembers nothing.
@@ -14,6 +14,7 @@ try:
 except ImportError:  # the wheel for this platform has no C extension
     from websockets.utils import apply_mask
 
+from ..exceptions import ProtocolError
 from .codes import CloseCode, Opcode, is_close_code_for_wire
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINAL",
+    "MASKED",
     "MAX_CONTROL_PAYLOAD",
     "Message",
     "apply_mask",
@@ -28,11 +30,15 @@ __all__ = [
     "encode_close",
     "encode_frame",
     "encode_message",
+    "header_size",
+    "parse_close",
+    "payload_length",
 ]
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
 FINAL: Final = 0x80
+MASKED: Final = 0x80
 # RFC 6455 section 5.5
 MAX_CONTROL_PAYLOAD: Final = 125
 
@@ -108,3 +114,42 @@ def encode_close(code: int, reason: str = "") -> bytes:
     if code == CloseCode.NO_STATUS_RECEIVED:
         return encode_frame(Opcode.CLOSE, b"")
     return encode_frame(Opcode.CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+def header_size(header: bytes) -> int:
+    """Give the size of a masked frame's header, as far as ``header`` tells."""
+    if len(header) < 2:
+        return 2
+    length = header[1] & 0x7F
+    mask_size = 4 if header[1] & MASKED else 0
+    return 2 + mask_size + (8 if length == 127 else 2 if length == 126 else 0)
+
+
+def payload_length(header: bytes) -> tuple[int, int]:
+    """Read the payload length (section 5.2), and tell where the mask begins."""
+    length = header[1] & 0x7F
+    if length == 126:
+        length = int.from_bytes(header[2:4], "big")
+        if length < 126:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length was not in its shortest form")
+        return length, 4
+    if length == 127:
+        length = int.from_bytes(header[2:10], "big")
+        if length < 65536:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length was not in its shortest form")
+        if length >= 1 << 63:
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length had its highest bit set")
+        return length, 10
+    return length, 2
+
+
+def parse_close(payload: bytes) -> tuple[int, str]:
+    """Read the code and the reason of a close frame (section 5.5.1)."""
+    if not payload:
+        return CloseCode.NO_STATUS_RECEIVED, ""
+    if len(payload) == 1:
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a close frame held half a code")
+    code = int.from_bytes(payload[:2], "big")
+    if not is_close_code_for_wire(code):
+        raise ProtocolError(CloseCode.PROTOCOL_ERROR, f"close code {code} must not be sent")
+    return code, payload[2:].decode()
