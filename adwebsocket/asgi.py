@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import django
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import connections
 from django.http import StreamingHttpResponse
@@ -141,7 +142,7 @@ class ASGIApplication:
 
     def serve_sync_view(self, request: WebSocketRequest) -> None:
         """Run middleware, view and the way back in the calling thread, which owns it all."""
-        set_script_prefix(get_script_prefix(request.scope))
+        set_script_prefix(settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or "")
         try:
             request_started.send(sender=ASGIApplication, scope=request.scope)
             response = self.sync_handler.get_response(request)
@@ -154,7 +155,7 @@ class ASGIApplication:
     async def serve_async_view(self, request: WebSocketRequest) -> None:
         """The same on the event loop; what blocks there runs in a bounded pool of threads."""
         use_async_view_pool()
-        set_script_prefix(get_script_prefix(request.scope))
+        set_script_prefix(settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or "")
         await sync_to_async(request_started.send)(sender=ASGIApplication, scope=request.scope)
         response = await self.async_handler.get_response_async(request)
         if is_unanswered(request):

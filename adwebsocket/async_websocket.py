@@ -144,8 +144,15 @@ class AsyncWebSocket(WebSocketBase):
 
     async def __anext__(self) -> str | bytes:
         inbox = self._inbox
-        if not inbox.items:
-            await inbox.wait_for_item()
+        # What Inbox.wait_for_item() does, without a coroutine in between: 6 % of an echo.
+        while not inbox.items and not inbox.ended:
+            future = inbox.new_future()
+            inbox.waiters.append(future.set_result)
+            try:
+                await future
+            except asyncio.CancelledError:
+                inbox.withdraw(future)
+                raise
         item = inbox.take() if inbox.items else END
         if item is END:
             raise StopAsyncIteration

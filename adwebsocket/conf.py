@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
+from .protocol.deflate import DeflateOptions
 from .transport.limits import Limits
 
 PREFIX = "WEBSOCKET_"
@@ -31,6 +32,8 @@ class Settings:
         inbox_messages: received messages that wait for a view before reading pauses.
         inbox_bytes: the same in bytes (for text: characters).
         outbox_bytes: bytes on their way to a slow client before ``send()`` waits.
+        compression: permessage-deflate where the client offers it: True, False, or a dict of
+            ``DeflateOptions``.
         close_timeout: seconds that a client has to answer a close frame.
         max_threads: sync views that may run at once; above it a handshake gets 503.
         async_threads: threads that all async views together use for sync middleware and the ORM.
@@ -42,6 +45,7 @@ class Settings:
     inbox_messages: int = 64
     inbox_bytes: int = 256 * 1024
     outbox_bytes: int = 64 * 1024
+    compression: bool | dict[str, Any] = True
     close_timeout: float = 10.0
     max_threads: int = 10_000
     async_threads: int = 8
@@ -53,8 +57,14 @@ class Settings:
             inbox_messages=self.inbox_messages,
             inbox_bytes=self.inbox_bytes,
             outbox_bytes=self.outbox_bytes,
+            compression=self._deflate_options(),
             close_timeout=self.close_timeout,
         )
+
+    def _deflate_options(self) -> DeflateOptions | None:
+        if isinstance(self.compression, dict):
+            return DeflateOptions(**self.compression)
+        return DeflateOptions() if self.compression else None
 
 
 @lru_cache(maxsize=1)

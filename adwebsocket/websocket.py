@@ -326,7 +326,9 @@ class WebSocket(WebSocketBase):
         deadline = _deadline(timeout)
         while True:
             try:
-                return inbox.take()
+                # Looking first is cheaper than the exception, and another thread may still win.
+                if inbox.items:
+                    return inbox.take()
             except IndexError:
                 pass
             if inbox.ended and not inbox.items:

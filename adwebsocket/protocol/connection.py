@@ -14,13 +14,16 @@ from ..exceptions import ProtocolError
 from .codes import CloseCode, Opcode
 from .events import Close, Ping, Pong
 from .frames import (
+    COMPRESSED,
     FINAL,
     MASKED,
     MAX_CONTROL_PAYLOAD,
     apply_mask,
     check_close,
+    check_message,
     encode_close,
     encode_frame,
+    encode_message,
     header_size,
     parse_close,
     payload_length,
@@ -28,13 +31,17 @@ from .frames import (
 from .state import State, Step, next_state
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from .deflate import Deflate
     from .events import Event
+    from .frames import Message
+
+    Prepared: TypeAlias = bytes | tuple[Opcode, bytes]
 
 _FINAL_TEXT: Final = FINAL | Opcode.TEXT
 _FINAL_BINARY: Final = FINAL | Opcode.BINARY
 _RESERVED_BITS: Final = 0x70
-_COMPRESSED: Final = 0x40
 _OPCODES: Final = frozenset(Opcode)
 _OPEN: Final = State.OPEN
 _new_utf8_decoder: Final = codecs.getincrementaldecoder("utf-8")
@@ -101,6 +108,31 @@ class Connection:
     def refuse(self) -> None:
         """End the connection before it opened: the driver answers with an HTTP response."""
         self._step(Step.REFUSE)
+
+    def prepare(self, message: Message) -> Prepared:
+        """Encode a message as a frame, compressed where that was agreed on. From any thread.
+
+        Where compression builds on the messages before, the parts are given instead, and
+        ``finish`` compresses them in the order of sending.
+
+        Raises:
+            TypeError, UnicodeEncodeError: see ``encode_message``.
+        """
+        deflate = self.deflate
+        if deflate is None:
+            return encode_message(message)
+        opcode, payload = check_message(message)
+        if not deflate.compresses(payload):
+            return encode_frame(opcode, payload)
+        if deflate.is_stateful:
+            return opcode, payload
+        return encode_frame(opcode, deflate.compress(payload), compressed=True)
+
+    def finish(self, parts: tuple[Opcode, bytes]) -> bytes:
+        """Compress what ``prepare`` has left to do, in the order of sending."""
+        assert self.deflate is not None
+        opcode, payload = parts
+        return encode_frame(opcode, self.deflate.compress(payload), compressed=True)
 
     def send_ping(self, payload: bytes = b"") -> None:
         """Put a ping in the output; ``payload`` has at most 125 bytes."""
@@ -212,8 +244,7 @@ class Connection:
         opcode = header[0] & 0x0F
         fin = bool(header[0] & FINAL)
         reserved = header[0] & _RESERVED_BITS
-        # RFC 7692 section 6: the first bit marks the first frame of a compressed message.
-        compressed = reserved == _COMPRESSED and self.deflate is not None
+        compressed = reserved == COMPRESSED and self.deflate is not None
         if reserved and not (compressed and opcode in (Opcode.TEXT, Opcode.BINARY)):
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "reserved bits must be 0")
         if opcode not in _OPCODES:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 __all__ = [
+    "COMPRESSED",
     "FINAL",
     "MASKED",
     "MAX_CONTROL_PAYLOAD",
     "Message",
     "apply_mask",
     "check_close",
+    "check_message",
     "encode_close",
     "encode_frame",
     "encode_message",
@@ -39,17 +41,18 @@ Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
 FINAL: Final = 0x80
 MASKED: Final = 0x80
+# RFC 7692 section 6: the first reserved bit marks the first frame of a compressed message.
+COMPRESSED: Final = 0x40
 # RFC 6455 section 5.5
 MAX_CONTROL_PAYLOAD: Final = 125
 
 _FINAL_TEXT: Final = FINAL | Opcode.TEXT
-_FINAL_BINARY: Final = FINAL | Opcode.BINARY
 _pack_16_bit: Final = Struct("!BBH").pack
 _pack_64_bit: Final = Struct("!BBQ").pack
 
 # The two bytes before a short payload, ready made: one look-up in place of a conversion.
 _SHORT_TEXT: Final = tuple(bytes((_FINAL_TEXT, length)) for length in range(126))
-_SHORT_BINARY: Final = tuple(bytes((_FINAL_BINARY, length)) for length in range(126))
+_SHORT_BINARY: Final = tuple(bytes((FINAL | Opcode.BINARY, length)) for length in range(126))
 
 
 def encode_message(message: Message) -> bytes:
@@ -66,20 +69,28 @@ def encode_message(message: Message) -> bytes:
         if len(payload) < 126:
             return _SHORT_TEXT[len(payload)] + payload
         return _encode_header(_FINAL_TEXT, len(payload)) + payload
+    opcode, payload = check_message(message)
+    if len(payload) < 126:
+        return _SHORT_BINARY[len(payload)] + payload
+    return encode_frame(opcode, payload)
+
+
+def check_message(message: Message) -> tuple[Opcode, bytes]:
+    """Give the opcode and the payload of a message; see ``encode_message`` for what it raises."""
+    if isinstance(message, str):
+        return Opcode.TEXT, message.encode()
     if isinstance(message, (bytes, bytearray, memoryview)):
-        payload = bytes(message)
-        if len(payload) < 126:
-            return _SHORT_BINARY[len(payload)] + payload
-        return _encode_header(_FINAL_BINARY, len(payload)) + payload
+        return Opcode.BINARY, bytes(message)
     raise TypeError(
         "a WebSocket message must be str (sent as text) or bytes, bytearray or memoryview "
         f"(sent as binary), not {type(message).__name__}"
     )
 
 
-def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
+def encode_frame(opcode: Opcode, payload: bytes, *, compressed: bool = False) -> bytes:
     """Encode one final, unmasked frame (a server never masks, RFC 6455 section 5.1)."""
-    return _encode_header(FINAL | opcode, len(payload)) + payload
+    first_byte = FINAL | (COMPRESSED if compressed else 0) | opcode
+    return _encode_header(first_byte, len(payload)) + payload
 
 
 def _encode_header(first_byte: int, length: int) -> bytes:

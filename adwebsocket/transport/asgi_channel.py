@@ -89,14 +89,16 @@ class AsgiChannel(Channel):
         self._check_unanswered()
         self.accepted = True
         self.subprotocol = subprotocol
-        self._enqueue(
-            {"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)}, 0
-        )
+        if not self.ended:
+            event = {"type": "websocket.accept", "subprotocol": subprotocol}
+            self._enqueue({**event, "headers": list(headers)}, 0)
 
     def refuse(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer the handshake with a response, or a bare 403 where the server knows no other."""
         self._check_unanswered()
         self.refused = True
+        if self.ended:
+            return
         if self._can_refuse:
             self._enqueue(
                 {

@@ -15,6 +15,8 @@ from .inbox import Inbox
 from .waiting import WaitQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..protocol.frames import Message
     from ..protocol.handshake import Headers
     from .limits import Limits
@@ -38,7 +40,11 @@ class Channel(ABC):
         senders: who waits until it is True again, or until the end; always woken together.
         ended: nothing more can be sent or received.
         close_code, close_reason: how it ended, None and "" before.
+        prepare: turns a message into what ``write`` takes, from any thread; raises ``TypeError``
+            for a type that cannot be sent, ``UnicodeEncodeError`` for text with surrogates.
     """
+
+    prepare: Callable[[Message], Any]
 
     __slots__ = (
         "accepted",
@@ -82,15 +88,6 @@ class Channel(ABC):
     @abstractmethod
     def refuse(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer the handshake with an ordinary HTTP response, where the server can."""
-
-    @abstractmethod
-    def prepare(self, message: Message) -> Any:
-        """Turn a message into what ``write`` takes. From any thread.
-
-        Raises:
-            TypeError: the message is of a type that cannot be sent.
-            UnicodeEncodeError: the text has surrogates.
-        """
 
     @abstractmethod
     def write(self, prepared: Any) -> None:

@@ -39,10 +39,10 @@ class Inbox:
     __slots__ = (
         "_high_bytes",
         "_high_messages",
-        "_new_future",
         "_size",
         "ended",
         "items",
+        "new_future",
         "on_low",
         "pause_reading",
         "paused",
@@ -55,7 +55,7 @@ class Inbox:
         limits: Limits,
         pause_reading: Callable[[], None],
     ) -> None:
-        self._new_future = loop.create_future
+        self.new_future: Callable[[], asyncio.Future[None]] = loop.create_future
         self.items: deque[Item] = deque()
         self.waiters = WaitQueue()
         self.ended = False
@@ -108,15 +108,18 @@ class Inbox:
         for a cancelled waiter goes to the next one.
         """
         while not self.items and not self.ended:
-            future: asyncio.Future[None] = self._new_future()
-            wake = future.set_result
-            self.waiters.append(wake)
+            future = self.new_future()
+            self.waiters.append(future.set_result)
             try:
                 await future
             except asyncio.CancelledError:
-                if not self.waiters.withdraw(wake) and self.items:
-                    self.waiters.wake_one()
+                self.withdraw(future)
                 raise
+
+    def withdraw(self, future: asyncio.Future[None]) -> None:
+        """Take back the waiter of a cancelled task, or pass on the wake-up that it had."""
+        if not self.waiters.withdraw(future.set_result) and self.items:
+            self.waiters.wake_one()
 
     def count(self) -> int:
         """Count the queued messages; the end is none."""

@@ -1,0 +1,138 @@
+"""Compiles the load generator (``benchmarks/load/*.c``), runs it and gives its figures types.
+
+The harness calls it for every measurement. It must not know what kind of server listens on the
+port, nor which figures will be compared.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from benchmarks import BenchmarkError
+
+SOURCE = Path(__file__).parent / "load"
+COMPILER_FLAGS = ("-O2", "-Wall", "-Wextra")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the clients do: each connection sends its next message when its echo came.
+
+    ``size`` is in bytes; ``warmup`` and ``seconds`` are the times before and while it counts.
+    """
+
+    connections: int = 100
+    size: int = 32
+    binary: bool = False
+    warmup: float = 0.5
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one run of the generator counted between the end of its warm-up and its end."""
+
+    messages: int
+    seconds: float
+    client_cpu_seconds: float
+    server_cpu_seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Messages per second, each sent, echoed and verified."""
+        return self.messages / self.seconds
+
+    @property
+    def microseconds(self) -> float:
+        """Processor time of the server per message: other programs on its core do not change it."""
+        return self.server_cpu_seconds / max(self.messages, 1) * 1e6
+
+    @property
+    def server_busy(self) -> float:
+        """Share of one core that the server had; 1 means that nothing else held it up."""
+        return self.server_cpu_seconds / self.seconds
+
+    @property
+    def client_busy(self) -> float:
+        """Share of one core that the generator had; above the server's, it measured itself."""
+        return self.client_cpu_seconds / self.seconds
+
+
+def find_compiler() -> str:
+    """Return the C compiler, from ``CC`` or by its usual names, or raise ``BenchmarkError``."""
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        if name and (path := shutil.which(name)):
+            return path
+    raise BenchmarkError(
+        "No C compiler found. The load generator is a C program, because a client in Python is "
+        "slower than the servers it would measure. Install one (Debian: apt install gcc "
+        "libc6-dev) or name it in the environment variable CC."
+    )
+
+
+@cache
+def compile_generator() -> Path:
+    """Return the path of the load generator, compiled now unless this source already was."""
+    if not sys.platform.startswith("linux"):
+        raise BenchmarkError("The load generator needs Linux: it is built on epoll.")
+    compiler = find_compiler()
+    sources = sorted(SOURCE.glob("*.c"))
+    digest = hashlib.sha256(" ".join((compiler, *COMPILER_FLAGS)).encode())
+    for source in sorted(SOURCE.iterdir()):
+        digest.update(source.read_bytes())
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adwebsocket"
+    program = caches / f"load-{digest.hexdigest()[:16]}"
+    if not program.exists():
+        caches.mkdir(parents=True, exist_ok=True)
+        _compile(compiler, sources, program)
+    return program
+
+
+def _compile(compiler: str, sources: list[Path], program: Path) -> None:
+    # Renamed when complete: a benchmark that runs beside this one must not start half a program.
+    with tempfile.TemporaryDirectory(dir=program.parent) as directory:
+        output = Path(directory) / "load"
+        command = [compiler, *COMPILER_FLAGS, "-o", str(output), *map(str, sources)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise BenchmarkError(f"The load generator does not compile:\n{result.stderr}")
+        output.replace(program)
+
+
+def run_generator(
+    load: Load, *, host: str, port: int, path: str, server_pid: int, echoes: bool
+) -> Measurement:
+    """Put the load on one server and return what was counted.
+
+    Raise ``BenchmarkError`` with the generator's own sentence where an echo was wrong or late, or
+    a connection was refused or lost.
+    """
+    command = [
+        *(str(compile_generator()), "--host", host, "--port", str(port), "--path", path),
+        *("--server-pid", str(server_pid), "--connections", str(load.connections)),
+        *("--size", str(load.size), "--warmup", str(load.warmup), "--seconds", str(load.seconds)),
+        *(["--binary"] if load.binary else []),
+        *([] if echoes else ["--same-payload"]),
+    ]
+    # The generator gives up by itself when nothing moves for 20 s; this is for a fault in it.
+    limit = load.warmup + load.seconds + 120
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"the load generator did not end within {limit:.0f} s") from None
+    if result.returncode:
+        raise BenchmarkError(result.stderr.strip() or f"exit code {result.returncode}")
+    figures = json.loads(result.stdout)
+    return Measurement(
+        messages=figures["messages"],
+        seconds=figures["seconds"],
+        client_cpu_seconds=figures["client_cpu_seconds"],
+        server_cpu_seconds=figures["server_cpu_seconds"],
+    )

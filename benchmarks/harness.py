@@ -1,0 +1,169 @@
+"""Starts servers on a core of their own, puts load on them from another core, ends them again.
+
+Every benchmark uses it with servers of the catalogue. It must not know what is being compared,
+nor print: figures and errors go to the caller.
+"""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from benchmarks import BenchmarkError
+from benchmarks.catalogue import HOST, Server
+from benchmarks.generator import Load, Measurement, run_generator
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Which core the servers share and which one the clients have; None where not pinned."""
+
+    server: int | None
+    client: int | None
+
+    @classmethod
+    def choose(cls) -> "Cores":
+        """Take the first two cores that this process may use."""
+        if not hasattr(os, "sched_setaffinity"):
+            return cls(None, None)
+        allowed = sorted(os.sched_getaffinity(0))
+        return cls(allowed[0], allowed[1]) if len(allowed) > 1 else cls(None, None)
+
+
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """Let what is started inside run on one core only.
+
+    A child inherits it before its first instruction, so no thread of it can escape.
+    """
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def missing_modules(server: Server) -> list[str]:
+    """Return what must be installed before this server can run."""
+    return [module for module in server.modules if not _is_importable(module)]
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:
+        return False
+
+
+class RunningServer:
+    """One server process that listens; made by ``run_server``, which also ends it."""
+
+    def __init__(self, server: Server, load: Load, cores: Cores, log: IO[bytes]) -> None:
+        self.server = server
+        self.load = load
+        self.cores = cores
+        self._log = log
+        self._port = _free_port()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment.pop("DJANGO_SETTINGS_MODULE", None)
+        with pinned(cores.server):
+            self._process = subprocess.Popen(
+                server.command(self._port, load),
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until_it_answers(self) -> None:
+        """Return when the port accepts connections; raise where the process died or is too slow."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            self._check_alive()
+            try:
+                socket.create_connection((HOST, self._port), timeout=1).close()
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise self._error(f"did not listen within {START_SECONDS:.0f} s") from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def measure(self) -> Measurement:
+        """Put the load on the server once; raise ``BenchmarkError`` for anything but noise."""
+        try:
+            with pinned(self.cores.client):
+                measurement = run_generator(
+                    self.load,
+                    host=HOST,
+                    port=self._port,
+                    path=self.server.path,
+                    server_pid=self.pid,
+                    echoes=self.server.echoes,
+                )
+        except BenchmarkError as error:
+            raise self._error(str(error)) from None
+        self._check_alive()
+        if measurement.messages == 0:
+            raise self._error("echoed nothing while it was measured")
+        return measurement
+
+    def stop(self) -> None:
+        """End the process, kindly first; never raises for one that is gone."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _check_alive(self) -> None:
+        if self._process.poll() is not None:
+            raise self._error(f"ended by itself with exit code {self._process.returncode}")
+
+    def _error(self, what: str) -> BenchmarkError:
+        self._log.seek(0)
+        written = self._log.read().decode(errors="replace").strip()
+        tail = "\n".join(written.splitlines()[-30:])
+        return BenchmarkError(f"{self.server.name}: {what}" + (f"\n{tail}" if tail else ""))
+
+
+@contextmanager
+def run_server(server: Server, load: Load, cores: Cores) -> Iterator[RunningServer]:
+    """Start one server, give it to the block when it answers, and end it afterwards."""
+    with tempfile.TemporaryFile() as log:
+        running = RunningServer(server, load, cores, log)
+        try:
+            running.wait_until_it_answers()
+            yield running
+        finally:
+            running.stop()
+
+
+def _free_port() -> int:
+    # Somebody else may take it before the server does; that server then ends with an error,
+    # which is reported. Handing over an open socket instead is not something all of them can do.
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,85 @@
+"""What a benchmark prints around its figures: the machine, the versions, tables.
+
+Every benchmark calls it, so that a number never stands without where it was measured.
+It must not know what is measured, nor name the machine: what identifies one stays out of it.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.harness import Cores
+
+PACKAGES = (
+    *("adwebsocket", "Django", "asgiref", "channels", "uvicorn", "uvloop", "httptools"),
+    *("websockets", "picows", "aiofastnet"),
+)
+
+
+def describe_machine(cores: Cores) -> list[str]:
+    """Return lines that say where and with what this run measures."""
+    return [
+        f"machine   {processor()}, {os.cpu_count()} cores, {memory()}",
+        f"system    {platform.system()} {platform.release().partition('-')[0]}",
+        f"python    {platform.python_implementation()} {platform.python_version()}",
+        f"packages  {', '.join(package_versions())}",
+        f"pinning   {describe_pinning(cores)}",
+    ]
+
+
+def describe_pinning(cores: Cores) -> str:
+    if cores.server is None:
+        return "NONE: fewer than two cores here; server and clients disturb each other"
+    return f"servers on core {cores.server}, clients on core {cores.client}"
+
+
+def processor() -> str:
+    """Return the model name of the processor as the kernel gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def memory() -> str:
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{size / 2**30:.0f} GB"
+
+
+def package_versions() -> list[str]:
+    """Return "name version" of every package that takes part and is installed."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return aligned columns: the first one to the left, figures to the right."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def say(*lines: str) -> None:
+    """Print at once, also into a pipe, so that a long run can be followed."""
+    print(*lines, sep="\n", flush=True)
+
+
+def complain(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

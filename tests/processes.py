@@ -1,0 +1,277 @@
+"""Servers in processes of their own, and small Django projects for them to serve.
+
+Tests call it wherever behaviour needs a real process: signals, ports, workers, reloads. It knows
+nothing of adwebsocket: what it starts is named by the test, as arguments to the interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+DEADLINE = 30.0
+"""Seconds after which anything that a test waits for counts as never going to happen."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Response:
+    """The answer to one HTTP request."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+class ServerProcess:
+    """A running server: where it is, what it has written, and how to end it."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, log: Path, tls: ssl.SSLContext | None
+    ) -> None:
+        self.process = process
+        self.port = port
+        self.log = log
+        self.tls = tls
+
+    def url(self, scheme: str, path: str = "/") -> str:
+        """Return the address of a path, such as ``url("ws", "/echo")``."""
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    def output(self) -> str:
+        """Return what the server has written so far, standard output and errors together."""
+        return self.log.read_text(errors="replace")
+
+    def wait_for_output(self, text: str, *, count: int = 1) -> str:
+        """Wait until the text has appeared that often, and return the output."""
+        wait_until(lambda: self.output().count(text) >= count, f"{text!r} in the output")
+        return self.output()
+
+    def get(self, path: str = "/") -> Response:
+        """Send one HTTP request on a connection of its own."""
+        return http_get("127.0.0.1", self.port, path, self.tls)
+
+    def answers(self, text: str, path: str = "/") -> bool:
+        """Tell whether the path is answered with this text; no, while the server restarts."""
+        try:
+            return self.get(path).text == text
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process that the test started, and to none of its children."""
+        self.process.send_signal(number)
+
+    def interrupt_all(self) -> None:
+        """Send SIGINT to the process and its children, as Ctrl-C in a terminal does."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def wait_for_exit(self, seconds: float = DEADLINE) -> int:
+        """Wait until the process has ended by itself, and return its exit code."""
+        return self.process.wait(seconds)
+
+    def stop(self) -> int:
+        """End the process with SIGTERM, after the deadline with SIGKILL; return its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(DEADLINE)
+        finally:
+            # The group is ours alone, and may outlive its leader.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(DEADLINE)
+
+
+@contextlib.contextmanager
+def serve(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+    tls: ssl.SSLContext | None = None,
+    ready: Callable[[ServerProcess], bool] | None = None,
+) -> Iterator[ServerProcess]:
+    """Run ``python ARGUMENTS`` as a server for the length of a ``with`` block.
+
+    Arguments:
+        arguments: what follows the interpreter; ``{port}`` in them becomes a free port.
+        cwd: the directory to run in.
+        env: environment variables to add to those of the test run.
+        pass_fds: file descriptors that the process inherits.
+        tls: how ``get()`` is to encrypt, if at all.
+        ready: tells whether the server is up; by default, whether its port accepts a connection.
+
+    Raises:
+        AssertionError: the process has ended, or was not ready within the deadline. To this and to
+            any error inside the block the output of the server is added as a note.
+    """
+    port = free_port()
+    command = [sys.executable, *(part.replace("{port}", str(port)) for part in arguments)]
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory, "output")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+        server = ServerProcess(process, port, log, tls)
+        try:
+            wait_until_ready(server, ready or accepts_connection)
+            yield server
+        except BaseException as error:
+            error.add_note(f"Output of {' '.join(command)}:\n{server.output()}")
+            raise
+        finally:
+            server.stop()
+
+
+def run(
+    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python ARGUMENTS`` to its end, and return exit code and output."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+
+
+def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the environment of a process under test, without this test run's own project."""
+    inherited = {
+        name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"
+    }
+    return {**inherited, "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+def wait_until_ready(server: ServerProcess, ready: Callable[[ServerProcess], bool]) -> None:
+    def ready_or_gone() -> bool:
+        code = server.process.poll()
+        assert code is None, f"the server ended with exit code {code} before it was ready"
+        return ready(server)
+
+    wait_until(ready_or_gone, "the server")
+
+
+def accepts_connection(server: ServerProcess) -> bool:
+    """Tell whether anybody listens on the port of the server."""
+    try:
+        socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], Result], what: str, seconds: float = DEADLINE) -> Result:
+    """Call a condition until it is true, and return its value; fail after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what}"
+        time.sleep(0.02)
+    return value
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def http_get(host: str, port: int, path: str, tls: ssl.SSLContext | None = None) -> Response:
+    """Send one HTTP request on a connection of its own."""
+    connection = (
+        http.client.HTTPConnection(host, port, timeout=DEADLINE)
+        if tls is None
+        else http.client.HTTPSConnection(host, port, timeout=DEADLINE, context=tls)
+    )
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Response(answer.status, headers, answer.read().decode())
+
+
+def write_files(directory: Path, files: Mapping[str, str]) -> Path:
+    """Write text files below a directory, and return the directory."""
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
+def write_project(directory: Path, files: Mapping[str, str], settings: str = "") -> Path:
+    """Write a Django project named ``mysite``, and return its directory.
+
+    Arguments:
+        directory: where ``manage.py`` goes.
+        files: more files, by path: at least ``mysite/urls.py``.
+        settings: lines that are added to the settings.
+    """
+    return write_files(
+        directory,
+        {
+            "manage.py": MANAGE,
+            "mysite/__init__.py": "",
+            "mysite/settings.py": f"{SETTINGS}\n{settings}\n",
+            **files,
+        },
+    )
+
+
+MANAGE = """\
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+execute_from_command_line(sys.argv)
+"""
+
+SETTINGS = """\
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRET_KEY = "for tests"
+DEBUG = True
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
+ROOT_URLCONF = "mysite.urls"
+INSTALLED_APPS = ["adwebsocket", "django.contrib.staticfiles"]
+STATIC_URL = "/static/"
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"},
+}
+USE_TZ = True
+"""
