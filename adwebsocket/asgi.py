@@ -31,7 +31,13 @@ from django.urls import set_script_prefix
 from .conf import get_settings
 from .database import use_async_view_pool
 from .exceptions import HandshakeError
-from .handlers import AsyncHandler, SyncHandler, is_async_view, resolve_early
+from .handlers import (
+    AsyncHandler,
+    SyncHandler,
+    is_async_view,
+    no_room_response,
+    resolve_early,
+)
 from .protocol.codes import CloseCode
 from .protocol.handshake import check_upgrade, wants_websocket
 from .request import WebSocketRequest
@@ -54,10 +60,6 @@ if TYPE_CHECKING:
     Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger("adwebsocket")
-
-_PLAIN_TEXT = [(b"content-type", b"text/plain; charset=utf-8")]
-# Seconds that a client should wait which was refused for lack of room.
-_RETRY_AFTER = b"5"
 
 
 def get_asgi_application() -> ASGIApplication:
@@ -122,21 +124,22 @@ class ASGIApplication:
         try:
             request = WebSocketRequest(scope, channel, self.runner)
         except UnicodeDecodeError:
-            channel.refuse(400, _PLAIN_TEXT, b"The query string must be UTF-8.\n")
+            headers = [(b"content-type", b"text/plain; charset=utf-8")]
+            channel.refuse(400, headers, b"The query string must be UTF-8.\n")
             return
         request.early_match = resolve_early(request)
         # A path that leads nowhere needs no thread: the async handler answers it as well.
         is_async = request.early_match is None or is_async_view(request.early_match.func)
         request.use_socket(is_async=is_async)
         try:
-            if is_async:
+            if is_async and self.async_handler.is_fully_async:
                 await self.serve_async_view(request)
             else:
                 await self.runner.run(partial(self.serve_sync_view, request))
         except RunnerFull as error:
             logger.warning("Refused a WebSocket to %s: %s", request.path, error)
-            headers = [*_PLAIN_TEXT, (b"retry-after", _RETRY_AFTER)]
-            channel.refuse(503, headers, b"The server has no room for another connection.\n")
+            response = no_room_response()
+            refuse(request, response, response.content)
         finally:
             channel.close(CloseCode.INTERNAL_ERROR)
 
@@ -146,9 +149,11 @@ class ASGIApplication:
         try:
             request_started.send(sender=ASGIApplication, scope=request.scope)
             response = self.sync_handler.get_response(request)
-            if is_unanswered(request):
-                refuse(request, response, b"".join(response))
-            finish(response)
+            try:
+                if is_unanswered(request):
+                    refuse(request, response, b"".join(response))
+            finally:
+                finish(response)
         finally:
             connections.close_all()
 
@@ -158,9 +163,11 @@ class ASGIApplication:
         set_script_prefix(settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or "")
         await sync_to_async(request_started.send)(sender=ASGIApplication, scope=request.scope)
         response = await self.async_handler.get_response_async(request)
-        if is_unanswered(request):
-            refuse(request, response, await read_body(response))
-        await sync_to_async(finish)(response)
+        try:
+            if is_unanswered(request):
+                refuse(request, response, await read_body(response))
+        finally:
+            await sync_to_async(finish)(response)
 
 
 def is_unanswered(request: WebSocketRequest) -> bool:

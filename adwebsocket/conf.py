@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from .protocol.deflate import DeflateOptions
@@ -76,6 +77,8 @@ def get_settings() -> Settings:
         if hasattr(django_settings, name):
             value = getattr(django_settings, name)
             values[field.name] = tuple(value) if isinstance(value, list) else value
+    if isinstance(values.get("allowed_origins"), str):
+        raise ImproperlyConfigured("WEBSOCKET_ALLOWED_ORIGINS must be a list of origins, not a str")
     return Settings(**values)
 
 

@@ -7,11 +7,12 @@ before it. Whatever ends the view, the socket is closed once, with the code that
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
@@ -25,8 +26,8 @@ from .request import is_websocket_request, mark_plain_request
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from typing import Literal, TypeAlias
+    from collections.abc import Callable, Generator, Sequence
+    from typing import Literal, Self, TypeAlias
 
     from django.http import HttpRequest
 
@@ -45,6 +46,24 @@ class WebSocketResponse(HttpResponse):
     status_code = 101
 
 
+class PlainRequestRefusal(HttpResponseBadRequest):
+    """What a plain request to ``require_websocket`` gets, from a sync view or from an async one.
+
+    It may be awaited: ``dispatch`` of an async class-based view is a sync method whose result
+    Django awaits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This URL speaks WebSocket only; open it with a WebSocket client.\n",
+            content_type="text/plain; charset=utf-8",
+        )
+
+    def __await__(self) -> Generator[None, None, Self]:
+        return self
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a decorator was told; see ``accept_websocket``."""
@@ -61,7 +80,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("subprotocols", "origins"):
-            if isinstance(getattr(self, name), str):
+            value = getattr(self, name)
+            if name == "origins" and value is None:
+                continue
+            if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
                 raise TypeError(f"{name} must be a list of strings, not one string")
         if self.accept not in ("auto", "manual"):
             raise ValueError(f'accept must be "auto" or "manual", not {self.accept!r}')
@@ -147,7 +169,7 @@ def decorate(view: View, options: Options) -> View:
         if not is_websocket_request(handshake):
             mark_plain_request(handshake)
             if options.require:
-                return _refuse_plain_request(is_async)
+                return PlainRequestRefusal()
             return view(request, *args, **kwargs)
 
         def call() -> Any:
@@ -157,13 +179,17 @@ def decorate(view: View, options: Options) -> View:
             return _serve_async(handshake, options, call)
         return _serve_sync(handshake, options, call)
 
-    update_wrapper(serve, view, updated=())
-    serve.__dict__.update(getattr(view, "__dict__", {}))
-    if is_async:
-        markcoroutinefunction(serve)
-    marks = {"accept_websocket": True, "require_websocket": options.require}
-    serve.__dict__.update(marks, websocket_is_async=is_async)
-    return serve
+    # A real coroutine function and not a marked one: functools.wraps would copy the mark to a
+    # sync decorator around it.
+    async def serve_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return await serve(request, *args, **kwargs)
+
+    decorated: View = serve_async if is_async else serve
+    update_wrapper(decorated, view)
+    decorated.__dict__.update(
+        accept_websocket=True, require_websocket=options.require, websocket_is_async=is_async
+    )
+    return decorated
 
 
 def _serve_sync(
@@ -220,7 +246,9 @@ def _begin(request: WebSocketRequest, options: Options) -> HttpResponse | None:
     if options.max_message_size is not None:
         socket.configure(get_settings().limits(options.max_message_size))
     if options.accept == "auto" and not socket.accepted:
-        socket.accept(choose_subprotocol(request.scope["subprotocols"], options.subprotocols))
+        socket.accept(
+            choose_subprotocol(request.scope.get("subprotocols") or (), options.subprotocols)
+        )
     return None
 
 
@@ -260,28 +288,17 @@ def close_code_of(error: BaseException) -> CloseCode:
     return CloseCode.INTERNAL_ERROR
 
 
-def _refuse_plain_request(is_async: bool) -> Any:
-    response = HttpResponseBadRequest(
-        "This URL speaks WebSocket only; open it with a WebSocket client.\n",
-        content_type="text/plain; charset=utf-8",
-    )
-    if not is_async:
-        return response
-
-    async def respond() -> HttpResponse:
-        return response
-
-    return cast("Awaitable[HttpResponse]", respond())
-
-
 def ensure_websocket_view(view: View) -> View | None:
     """Give a view that serves WebSockets, or None where the project does not let it.
 
     A view that is marked by hand with ``accept_websocket = True`` is decorated here, as is every
     view where ``WEBSOCKET_ACCEPT_ALL`` is set.
     """
-    if hasattr(view, "websocket_is_async"):
+    # as_view() carries what stands on dispatch(), but not what stands on get().
+    handler = getattr(getattr(view, "view_class", None), "get", None)
+    if hasattr(view, "websocket_is_async") or hasattr(handler, "websocket_is_async"):
         return view
-    if getattr(view, "accept_websocket", False) or get_settings().accept_all:
+    marked = getattr(view, "accept_websocket", False) or getattr(view, "require_websocket", False)
+    if marked or get_settings().accept_all:
         return accept_websocket(view)
     return None

@@ -11,19 +11,28 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.conf import settings
 from django.core.handlers.base import BaseHandler
 from django.db import connections
-from django.http import HttpResponseBadRequest
-from django.urls import get_resolver
-from django.utils import translation
+from django.http import HttpResponse, HttpResponseBadRequest
+from django.urls import (
+    get_resolver,
+    get_script_prefix,
+    get_urlconf,
+    set_script_prefix,
+    set_urlconf,
+)
+from django.utils import timezone, translation
+from django.utils.module_loading import import_string
 
 from .database import use_async_view_pool
 from .decorators import ensure_websocket_view
+from .runners.base import RunnerFull
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
     from django.urls import ResolverMatch
 
     from .decorators import View
@@ -86,8 +95,10 @@ class SyncHandler(WebSocketHandler):
         def call(request: WebSocketRequest, *args: Any, **kwargs: Any) -> Any:
             request.use_socket(is_async=True)
             result = view(request, *args, **kwargs)
+            if not asyncio.iscoroutine(result):
+                return result  # a decorator outside refuses
             return asyncio.run_coroutine_threadsafe(
-                _await_with_pool(result), request.channel.loop
+                _await_with_pool(result, _remember_state()), request.channel.loop
             ).result()
 
         return call
@@ -99,11 +110,18 @@ class AsyncHandler(WebSocketHandler):
     def __init__(self) -> None:
         super().__init__()
         self.load_middleware(is_async=True)
+        # Each sync middleware around an async view holds a thread of the pool as long as the view
+        # lasts; the pool would be empty after a few connections.
+        self.is_fully_async = all(
+            getattr(import_string(path), "async_capable", False) for path in settings.MIDDLEWARE
+        )
 
     def adapt_view(self, view: View) -> View:
         """Let a thread run what would block here."""
         if iscoroutinefunction(view):
             return view
+        if view is _refuse_unmarked_view:
+            return sync_to_async(view)
 
         async def call_decorators(request: WebSocketRequest, *args: Any, **kwargs: Any) -> Any:
             result = await sync_to_async(view)(request, *args, **kwargs)
@@ -112,19 +130,58 @@ class AsyncHandler(WebSocketHandler):
         async def call_sync_view(request: WebSocketRequest, *args: Any, **kwargs: Any) -> Any:
             request.use_socket(is_async=False)
 
+            restore_state = _remember_state()
+
             def call() -> Any:
+                restore_state()
                 try:
                     return view(request, *args, **kwargs)
                 finally:
                     connections.close_all()
 
-            return await request.runner.run(call)
+            try:
+                return await request.runner.run(call)
+            except RunnerFull:
+                return no_room_response()
 
         return call_decorators if is_async_view(view) else call_sync_view
 
 
-async def _await_with_pool(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def _remember_state() -> Callable[[], None]:
+    """Give a function that brings Django's state of this request to another thread.
+
+    asgiref shows its locals in their own thread only, even where the context is copied.
+    """
+    urlconf, prefix = get_urlconf(), get_script_prefix()
+    language, zone = translation.get_language(), timezone.get_current_timezone()
+
+    def restore() -> None:
+        set_urlconf(urlconf)
+        set_script_prefix(prefix)
+        if language is None:
+            translation.deactivate_all()
+        else:
+            translation.activate(language)
+        timezone.activate(zone)
+
+    return restore
+
+
+def no_room_response() -> HttpResponse:
+    """Refuse for lack of room, with the seconds after which to come back."""
+    return HttpResponse(
+        "The server has no room for another connection.\n",
+        status=503,
+        content_type="text/plain; charset=utf-8",
+        headers={"Retry-After": "5"},
+    )
+
+
+async def _await_with_pool(
+    coroutine: Coroutine[Any, Any, Any], restore_state: Callable[[], None]
+) -> Any:
     use_async_view_pool()
+    restore_state()
     return await coroutine
 
 

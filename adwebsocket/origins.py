@@ -48,7 +48,8 @@ def _is_own_origin(origin: str, request: HttpRequest) -> bool:
     scheme, _, host = origin.partition("://")
     # A page that came without TLS may have been altered on its way, so it must not reach a socket
     # behind TLS. The other way round is what a proxy that ends TLS in silence looks like.
-    return host == request.get_host() and (scheme == "https" or not request.is_secure())
+    schemes = ("https",) if request.is_secure() else ("https", "http")
+    return host == request.get_host() and scheme in schemes
 
 
 def _matches(origin: str, pattern: str) -> bool:

@@ -53,6 +53,9 @@ class WebSocketBase(ABC):
         self._inbox = channel.inbox
         self._answered = False
         self._closed = False
+        # What this side has said, before the loop has come to it.
+        self._subprotocol: str | None = None
+        self._own_close: tuple[int, str] | None = None
 
     def read(self, fallback: Any = None) -> Any:
         """Take a message without waiting.
@@ -103,17 +106,20 @@ class WebSocketBase(ABC):
         The peer's code, 1005 where it gave none, 1006 where the connection was lost, or the code
         with which this side closed first.
         """
-        return self._channel.close_code
+        code = self._channel.close_code
+        return self._own_close[0] if code is None and self._own_close else code
 
     @property
     def close_reason(self) -> str:
         """The reason that came with ``close_code``, an empty string where there was none."""
+        if self._channel.close_code is None and self._own_close:
+            return self._own_close[1]
         return self._channel.close_reason
 
     @property
     def subprotocol(self) -> str | None:
         """The subprotocol that the handshake settled on, or None."""
-        return self._channel.subprotocol
+        return self._subprotocol
 
     @property
     def accepted(self) -> bool:
@@ -145,9 +151,9 @@ class WebSocketBase(ABC):
         return isinstance(error, ConnectionClosed) and self.closed
 
     def _connection_closed(self) -> ConnectionClosed:
-        code = self._channel.close_code
+        code = self.close_code
         return ConnectionClosed(
-            CloseCode.ABNORMAL_CLOSURE if code is None else code, self._channel.close_reason
+            CloseCode.ABNORMAL_CLOSURE if code is None else code, self.close_reason
         )
 
     def _cannot_send(self) -> Exception:
@@ -162,6 +168,7 @@ class WebSocketBase(ABC):
             raise RuntimeError("the handshake has been answered already")
         encoded = _encode_headers(headers)
         self._answered = True
+        self._subprotocol = subprotocol
         return partial(self._channel.accept, subprotocol, encoded)
 
     def _begin_close(self, code: int, reason: str) -> Callable[[], None] | None:
@@ -172,6 +179,7 @@ class WebSocketBase(ABC):
         self._closed = True
         if not self._answered:
             return partial(self._channel.refuse, 403, (), b"")
+        self._own_close = (code, reason)
         return partial(self._channel.close, code, reason)
 
     def _begin_refuse(self, status: int, headers: HeaderItems, body: bytes) -> Callable[[], None]:
@@ -253,7 +261,7 @@ class WebSocket(WebSocketBase):
         if self._closed or self._inbox.ended or not self._answered:
             raise self._cannot_send()
         outbox = self._outbox
-        outbox.put(prepared, len(message))
+        outbox.put(prepared, message.nbytes if isinstance(message, memoryview) else len(message))
         if not outbox.has_room():
             self._check_not_on_loop("send() to a slow peer")
             outbox.wait_for_room(self._new_waiter)

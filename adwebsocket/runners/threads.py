@@ -56,10 +56,17 @@ class ThreadRunner:
             raise RunnerFull(f"{self._max_threads} sync views are running (WEBSOCKET_MAX_THREADS)")
         bridge = get_bridge()
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+
+        def finish(report: Callable[[Any], None], value: Any) -> None:
+            # Not where it is awaited: a function that nobody waits for any more still runs.
+            self._threads.discard(thread)
+            if not future.done():
+                report(value)
+
         thread = threading.Thread(
             # The context of the task, so that what was set before the view is visible in it.
             target=contextvars.copy_context().run,
-            args=(_run_and_report, function, future, bridge),
+            args=(_run_and_report, function, future, bridge, finish),
             name=f"websocket-view-{next(self._numbers)}",
             # A view that never returns must not keep the process from exiting.
             daemon=True,
@@ -71,18 +78,25 @@ class ThreadRunner:
         except RuntimeError as error:
             if thread.ident is not None:
                 raise
-            raise RunnerFull(f"the system gives no more threads: {error}") from error
-        finally:
             self._threads.discard(thread)
+            raise RunnerFull(f"the system gives no more threads: {error}") from error
 
 
 def _run_and_report(
-    function: Callable[[], ResultT], future: asyncio.Future[ResultT], bridge: LoopBridge
+    function: Callable[[], ResultT],
+    future: asyncio.Future[ResultT],
+    bridge: LoopBridge,
+    finish: Callable[[Callable[[Any], None], Any], None],
 ) -> None:
     report: Callable[[Any], None]
     try:
         value: Any = function()
         report = future.set_result
+    except StopIteration as error:
+        # No future takes it, and who awaits would wait for ever.
+        value = RuntimeError("the function in a thread raised StopIteration")
+        value.__cause__ = error
+        report = future.set_exception
     except Exception as error:
         value = error
         report = future.set_exception
@@ -91,4 +105,4 @@ def _run_and_report(
         value = RuntimeError(f"the function in a thread ended by {error!r}")
         value.__cause__ = error
         report = future.set_exception
-    bridge.call(lambda: None if future.done() else report(value))
+    bridge.call(lambda: finish(report, value))

@@ -1,0 +1,70 @@
+"""Django for the tests of this process: its settings, and a database for those who ask for one.
+
+pytest loads it before any test module, so these may import what needs settings. Tests that need a
+project of another shape override settings, or start a process of their own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import django
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.test import Client
+from django.test.utils import setup_databases, teardown_databases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# For ``tests.connections`` and its like. At the end of the path, so that where adwebsocket is
+# installed as it is built, that is what gets tested, and not the sources beside this folder.
+CHECKOUT = str(Path(__file__).parent.parent)
+if CHECKOUT not in sys.path:
+    sys.path.append(CHECKOUT)
+
+urlpatterns: list[object] = []
+
+settings.configure(
+    ALLOWED_HOSTS=["testserver", ".example.com"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    INSTALLED_APPS=[
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "adwebsocket",
+    ],
+    LOGGING_CONFIG=None,
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="for tests",
+    USE_TZ=True,
+)
+django.setup()
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make the tables of the installed apps.
+
+    In a file: Django never closes connections to a database in memory, and closing is a thing to
+    test. No test is rolled back, since what it does in other threads could not be.
+    """
+    file = tmp_path_factory.mktemp("database") / "test.sqlite3"
+    connections["default"].settings_dict["TEST"]["NAME"] = str(file)
+    previous = setup_databases(verbosity=0, interactive=False)
+    yield
+    connections.close_all()
+    teardown_databases(previous, verbosity=0)
+
+
+@pytest.fixture
+def logged_in(database: None) -> Client:
+    """Make a client with the session of a user named anna."""
+    user, _ = get_user_model().objects.get_or_create(username="anna")
+    client = Client()
+    client.force_login(user)
+    return client

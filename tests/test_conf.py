@@ -1,0 +1,105 @@
+"""The ``WEBSOCKET_*`` settings: what they are without a word, and that a change is seen."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from adwebsocket.conf import PREFIX, Settings, get_settings
+from adwebsocket.protocol.deflate import DeflateOptions
+from adwebsocket.transport.limits import Limits
+
+OTHER_VALUES: dict[str, Any] = {
+    "accept_all": True,
+    "allowed_origins": ("https://example.com",),
+    "max_message_size": 1,
+    "inbox_messages": 2,
+    "inbox_bytes": 3,
+    "outbox_bytes": 4,
+    "compression": {"level": 1},
+    "close_timeout": 5.5,
+    "max_threads": 6,
+    "async_threads": 7,
+}
+
+
+def test_project_that_says_nothing_gets_the_defaults() -> None:
+    assert get_settings() == Settings()
+
+
+def test_defaults_are_those_of_the_transport_and_compression() -> None:
+    assert get_settings().limits() == Limits(compression=DeflateOptions())
+
+
+def test_every_setting_has_a_value_here() -> None:
+    assert {field.name for field in fields(Settings)} == set(OTHER_VALUES)
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_setting_is_read_and_forgotten_when_it_changes(name: str) -> None:
+    before = getattr(get_settings(), name)
+    value = OTHER_VALUES[name]
+    assert before != value
+    with override_settings(**{PREFIX + name.upper(): value}):
+        assert getattr(get_settings(), name) == value
+    assert getattr(get_settings(), name) == before
+
+
+def test_settings_are_read_once_until_one_changes() -> None:
+    settings = get_settings()
+    assert get_settings() is settings
+    with override_settings(LANGUAGE_CODE="de"):
+        assert get_settings() is settings
+    with override_settings(WEBSOCKET_MAX_THREADS=1):
+        assert get_settings() is not settings
+
+
+def test_list_of_origins_becomes_a_tuple() -> None:
+    with override_settings(WEBSOCKET_ALLOWED_ORIGINS=["https://a.example", "https://b.example"]):
+        assert get_settings().allowed_origins == ("https://a.example", "https://b.example")
+
+
+def test_limits_come_from_the_settings() -> None:
+    overrides = {PREFIX + name.upper(): value for name, value in OTHER_VALUES.items()}
+    with override_settings(**overrides):
+        assert get_settings().limits() == Limits(
+            max_message_size=1,
+            inbox_messages=2,
+            inbox_bytes=3,
+            outbox_bytes=4,
+            compression=DeflateOptions(level=1),
+            close_timeout=5.5,
+        )
+
+
+@pytest.mark.parametrize(
+    ("setting", "options"),
+    [
+        (True, DeflateOptions()),
+        (False, None),
+        ({}, DeflateOptions()),
+        ({"context_takeover": True}, DeflateOptions(context_takeover=True)),
+    ],
+)
+def test_compression_is_on_off_or_described(
+    setting: bool | dict[str, Any], options: DeflateOptions | None
+) -> None:
+    with override_settings(WEBSOCKET_COMPRESSION=setting):
+        assert get_settings().limits().compression == options
+
+
+def test_compression_that_does_not_exist_raises_and_names_the_option() -> None:
+    with (
+        override_settings(WEBSOCKET_COMPRESSION={"levle": 1}),
+        pytest.raises(TypeError, match="levle"),
+    ):
+        get_settings().limits()
+
+
+def test_view_may_have_its_own_message_size() -> None:
+    limits = get_settings().limits(1234)
+    assert limits.max_message_size == 1234
+    assert limits.outbox_bytes == Limits().outbox_bytes
