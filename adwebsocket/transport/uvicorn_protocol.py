@@ -117,12 +117,31 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             elif isinstance(event, Close):
                 self.end(event.code, event.reason)
         if connection.output:
-            self._transport.write(connection.data_to_send())
+            self._write_output()
         if connection.state is not _OPEN and connection.is_over():
             self._finish_transport()
 
+    def _write_output(self) -> None:
+        """Write pongs and close frames; pongs only to a peer that takes them.
+
+        One that pings and does not read would have us store the answers. It is not read either
+        until it does.
+        """
+        connection = self._connection
+        if self.writable or connection.state is not _OPEN:
+            self._transport.write(connection.data_to_send())
+        else:
+            self._transport.pause_reading()
+
     def eof_received(self) -> None:
-        """Let the transport close: half a connection is of no use to a WebSocket."""
+        """Let the transport close: half a connection is of no use to a WebSocket.
+
+        It closes behind the bytes that are left to write, which a peer that does not read would
+        put off for ever.
+        """
+        self._connection.receive_eof()
+        self.end(CloseCode.ABNORMAL_CLOSURE, "")
+        self._start_close_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everybody who waits, and let go of uvicorn's books."""
@@ -140,13 +159,18 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         self.set_writable(False)
 
     def resume_writing(self) -> None:
-        """Let senders go on."""
+        """Let senders go on, and pongs that had to wait."""
         self.set_writable(True)
+        if self._connection.output:
+            self._transport.write(self._connection.data_to_send())
+            if not self.inbox.paused and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def shutdown(self) -> None:
         """Close with 1012, since uvicorn wants to stop."""
         if self._connection.state is State.CONNECTING:
-            self.refuse(503, [], b"The server is shutting down.\n")
+            # To the application this is a client that went away: it may still be about to answer.
+            self._send_refusal(503, (), b"The server is shutting down.\n")
         else:
             self.close(CloseCode.SERVICE_RESTART, "")
 
@@ -260,14 +284,17 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         """Answer the handshake with an ordinary HTTP response, and close."""
         if self.accepted or self.refused:
             raise RuntimeError("the handshake has been answered already")
+        self._send_refusal(status, headers, body)
         self.refused = True
+
+    def _send_refusal(self, status: int, headers: Headers, body: bytes) -> None:
         if not self.ended:
             headers = [*self._server_state.default_headers, *headers]
             self._transport.write(handshake.encode_refusal(status, headers, body))
             self._connection.refuse()
             self._log_access(status)
             self._finish_transport()
-        self.end(CloseCode.ABNORMAL_CLOSURE, "")
+            self.end(CloseCode.ABNORMAL_CLOSURE, "")
 
     def write(self, prepared: Prepared) -> None:
         """Write a frame, unless the connection is over."""
@@ -283,9 +310,8 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         self._connection.send_close(code, reason)
         self._transport.write(self._connection.data_to_send())
         self.end(code, reason)
-        if self.inbox.paused:
-            # The peer's close frame may stand behind messages that nobody will take.
-            self._transport.resume_reading()
+        # The peer's close frame may stand behind messages that nobody will take.
+        self._transport.resume_reading()
         self._start_close_timer()
 
     def pause_reading(self) -> None:
@@ -294,7 +320,9 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
 
     def resume_reading(self) -> None:
         """Go on reading, if the inbox has room again."""
-        if self.inbox.resume_if_low() and not self._transport.is_closing():
+        is_wanted = self.inbox.resume_if_low() and not self._transport.is_closing()
+        # With pongs that wait to be written, reading goes on when they are.
+        if is_wanted and not self._connection.output:
             self._transport.resume_reading()
 
     # The end
@@ -307,18 +335,19 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         end our half, and discard input until the peer ends its own or the time is up.
         """
         transport = self._transport
-        if self._close_timer is None:
-            self._start_close_timer()
+        self._start_close_timer()
         if self._connection.state is State.FAILED and transport.can_write_eof():
             if not transport.is_closing():
                 transport.write_eof()
-                if self.inbox.paused:
-                    transport.resume_reading()
+                transport.resume_reading()
         else:
             transport.close()
 
     def _start_close_timer(self) -> None:
-        self._close_timer = self.loop.call_later(self.limits.close_timeout, self._transport.abort)
+        if self._close_timer is None:
+            self._close_timer = self.loop.call_later(
+                self.limits.close_timeout, self._transport.abort
+            )
 
     def _log_access(self, status: int) -> None:
         scope = self._scope
