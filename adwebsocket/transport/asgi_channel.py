@@ -162,7 +162,7 @@ class AsgiChannel(Channel):
                 message = event.get("bytes")
             if message is None:
                 continue
-            if len(message) > self.limits.max_message_size:
+            if _size_of(message) > self.limits.max_message_size:
                 self.close(
                     CloseCode.MESSAGE_TOO_BIG,
                     f"a message may have {self.limits.max_message_size} bytes",
@@ -196,3 +196,10 @@ class AsgiChannel(Channel):
             self._sender = None
             self._outgoing_size = 0
             self.set_writable(True)
+
+
+def _size_of(message: str | bytes) -> int:
+    """Give the size of a message on the wire, where the limit is counted."""
+    if isinstance(message, str) and not message.isascii():
+        return len(message.encode())
+    return len(message)

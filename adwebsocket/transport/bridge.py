@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,8 @@ class LoopBridge:
     __slots__ = ("__weakref__", "_calls", "_loop", "_scheduled", "thread_id")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        # Weak, or the dictionary of bridges would keep each loop by the bridge it gives.
+        self._loop = ref(loop)
         self._calls: deque[Callable[[], object]] = deque()
         self._scheduled = False
         self.thread_id = threading.get_ident()
@@ -43,13 +44,16 @@ class LoopBridge:
         self._calls.append(function)
         if not self._scheduled:
             self._scheduled = True
+            loop = self._loop()
             try:
-                self._loop.call_soon_threadsafe(self._drain)
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._drain)
+                    return
             except RuntimeError:
-                if not self._loop.is_closed():
+                if loop is not None and not loop.is_closed():
                     raise
-                self._calls.clear()
-                self._scheduled = False
+            self._calls.clear()
+            self._scheduled = False
 
     def _drain(self) -> None:
         self._scheduled = False

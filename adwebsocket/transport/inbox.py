@@ -80,14 +80,18 @@ class Inbox:
         # Takers never touch this sum, so it needs no lock: it is the bytes put since the last
         # exact count, an upper bound of those that are queued.
         self._size += len(message)
-        if self._size > self._high_bytes or len(self.items) > self._high_messages:
+        if not self.paused and (
+            self._size > self._high_bytes or len(self.items) > self._high_messages
+        ):
             self._pause_if_full()
 
     def finish(self) -> None:
         """Queue the end behind everything and wake all waiters. On the loop only."""
         if not self.ended:
-            self.ended = True
+            # The item first: a thread that saw ``ended`` and no item would think that the end had
+            # been reported already.
             self.items.append(END)
+            self.ended = True
             self.waiters.wake_all()
 
     def take(self) -> Item:
@@ -97,7 +101,9 @@ class Inbox:
             IndexError: nothing is queued.
         """
         item = self.items.popleft()
-        if self.paused and self._is_low():
+        if item is END:
+            self.ended = True  # whoever has seen the end must not be told that it is yet to come
+        elif self.paused and self._is_low():
             self.on_low()
         return item
 
@@ -123,8 +129,9 @@ class Inbox:
 
     def count(self) -> int:
         """Count the queued messages; the end is none."""
-        items = self.items
-        return len(items) - (1 if self.ended and items else 0)
+        # Copying a deque is one step to other threads; its length and its last item would be two.
+        items = tuple(self.items)
+        return len(items) - (1 if items and items[-1] is END else 0)
 
     def resume_if_low(self) -> bool:
         """Clear the pause where the view has caught up. On the loop only."""
@@ -136,9 +143,7 @@ class Inbox:
 
     def _pause_if_full(self) -> None:
         self._size = self._count_bytes()
-        if not self.paused and (
-            self._size > self._high_bytes or len(self.items) > self._high_messages
-        ):
+        if self._size > self._high_bytes or len(self.items) > self._high_messages:
             self.paused = True
             self.pause_reading()
             # A thread may have taken everything before it could see ``paused``.

@@ -34,9 +34,10 @@ class Outbox:
         with self._lock:
             self._items.append(item)
             self._size += size
-            is_first = len(self._items) == 1
-        if is_first:
-            self._bridge.call(self._flush)
+            if len(self._items) == 1:
+                # Within the lock: a second thread that sends and then closes must not get its
+                # close onto the bridge before this.
+                self._bridge.call(self._flush)
 
     def wait_for_room(self, new_waiter: Callable[[], Waiter]) -> None:
         """Wait while more is on its way to the peer than the limit allows, or until the end."""
