@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .exceptions import ConnectionClosed
 from .protocol.codes import CloseCode
 from .protocol.frames import check_close
+from .protocol.handshake import check_header
 from .transport.inbox import END
 from .transport.outbox import Outbox
 from .transport.waiting import ThreadWaiter
@@ -167,6 +168,8 @@ class WebSocketBase(ABC):
         if self._answered or self._closed:
             raise RuntimeError("the handshake has been answered already")
         encoded = _encode_headers(headers)
+        if subprotocol is not None:
+            check_header(b"sec-websocket-protocol", subprotocol.encode("latin-1"))
         self._answered = True
         self._subprotocol = subprotocol
         return partial(self._channel.accept, subprotocol, encoded)
@@ -375,4 +378,7 @@ def _deadline(timeout: float | None) -> float | None:
 
 def _encode_headers(headers: HeaderItems) -> list[tuple[bytes, bytes]]:
     items = headers.items() if hasattr(headers, "items") else headers
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in items]
+    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in items]
+    for name, value in encoded:
+        check_header(name, value)
+    return encoded

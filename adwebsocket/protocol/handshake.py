@@ -27,6 +27,7 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # RFC 9110 section 5.6.2
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_REQUEST_LINE: Final = "The request line must have a method, a target and a version."
+_ORIGIN: Final = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -46,14 +47,14 @@ def parse_request(head: bytes) -> UpgradeRequest:
         HandshakeError: they are not what RFC 9112 sections 3 and 5 describe.
     """
     request_line, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
-    try:
-        method, target, version = request_line.split(b" ")
-    except ValueError:
-        raise HandshakeError(
-            "The request line must have a method, a target and a version."
-        ) from None
+    parts = request_line.split(b" ")
+    if len(parts) != 3:
+        raise HandshakeError(_BAD_REQUEST_LINE)
+    method, target, version = parts
     if not _TOKEN.fullmatch(method) or not version.startswith(b"HTTP/") or not target.isascii():
-        raise HandshakeError("The request line must have a method, a target and a version.")
+        raise HandshakeError(_BAD_REQUEST_LINE)
+    # A client may send the absolute form (RFC 9112 section 3.2.2); only proxies need its host.
+    target = _ORIGIN.sub(b"", target) or b"/"
     return UpgradeRequest(
         method.decode("ascii"),
         target,
@@ -174,6 +175,16 @@ def encode_refusal(status: int, headers: Headers = (), body: bytes = b"") -> byt
     return _encode_head(status, kept) + body
 
 
+def check_header(name: bytes, value: bytes) -> None:
+    """Check that a header can stand in an HTTP response.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _TOKEN.fullmatch(name) or _BAD_VALUE.search(value):
+        raise ValueError(f"cannot send the header {name!r}: {value!r}")
+
+
 def _encode_head(status: int, headers: Headers) -> bytes:
     try:
         phrase = HTTPStatus(status).phrase
@@ -181,7 +192,6 @@ def _encode_head(status: int, headers: Headers) -> bytes:
         phrase = ""
     lines = [f"HTTP/1.1 {int(status)} {phrase}".encode()]
     for name, value in headers:
-        if not _TOKEN.fullmatch(name) or _BAD_VALUE.search(value):
-            raise ValueError(f"cannot send the header {name!r}: {value!r}")
+        check_header(name, value)
         lines.append(name + b": " + value)
     return b"\r\n".join([*lines, b"", b""])

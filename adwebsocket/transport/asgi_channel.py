@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..protocol.codes import CloseCode
 from ..protocol.frames import check_close, encode_message
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("adwebsocket")
 
+# Seconds in which a server that does not wait for the peer has sent a close frame.
+_CLOSE_HEAD_START: Final = 1.0
+
 
 class AsgiChannel(Channel):
     """One connection on a foreign ASGI server.
@@ -39,6 +42,8 @@ class AsgiChannel(Channel):
 
     __slots__ = (
         "_can_refuse",
+        "_close_error",
+        "_disconnected",
         "_outgoing",
         "_outgoing_size",
         "_receive",
@@ -58,6 +63,8 @@ class AsgiChannel(Channel):
         super().__init__(asyncio.get_running_loop(), limits)
         self._receive = receive
         self._send = send
+        self._close_error: Exception | None = None
+        self._disconnected = False
         self._can_refuse = "websocket.http.response" in (scope.get("extensions") or {})
         self._outgoing: deque[AsgiEvent] = deque()
         self._outgoing_size = 0
@@ -78,11 +85,18 @@ class AsgiChannel(Channel):
         """Send what is left, and end the tasks. The application calls it last, once."""
         if self._sender is not None:
             await asyncio.wait({self._sender}, timeout=self.limits.close_timeout)
+        if self.accepted and self._close_error is None and self._receiver is not None:
+            # The disconnect event ends it.
+            await asyncio.wait({self._receiver}, timeout=self.limits.close_timeout)
         tasks = {task for task in (self._sender, self._receiver) if task is not None}
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if self._close_error is not None and not self._disconnected:
+            # daphne sends no other codes than 1000 and 3000 to 4999 for an application, but 1011
+            # for one that raises.
+            raise self._close_error
 
     def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
         """Answer the handshake with 101."""
@@ -170,6 +184,7 @@ class AsgiChannel(Channel):
             self.inbox.put(message)
 
     def _handle_disconnect(self, event: AsgiEvent) -> None:
+        self._disconnected = True
         code = event.get("code")
         self._outgoing.clear()
         self.end(CloseCode.NO_STATUS_RECEIVED if code is None else code, event.get("reason") or "")
@@ -182,10 +197,42 @@ class AsgiChannel(Channel):
         if self._sender is None:
             self._sender = self.loop.create_task(self._send_all())
 
+    async def _send_close(self, event: AsgiEvent) -> None:
+        """Send the close event, and go on receiving for the server's sake.
+
+        granian sends no close frame while a ``receive()`` is pending, so that one is given up
+        first. hypercorn and uvicorn's older class cannot read the peer's close frame behind
+        messages that nobody receives, so these are received, though nobody wants them any more;
+        the older class waits for that frame inside ``send()``, hence the time limit.
+        """
+        assert self._receiver is not None
+        self._receiver.cancel()
+        await asyncio.wait({self._receiver})
+        sending = self.loop.create_task(self._send_event(event))
+        try:
+            await asyncio.wait({sending}, timeout=_CLOSE_HEAD_START)
+            self._resumed.set()
+            self._receiver = self.loop.create_task(self._receive_all())
+            await sending
+        except OSError:  # the peer has gone (ASGI specification 2.4)
+            raise
+        except Exception as error:
+            self._close_error = error
+            raise
+        finally:
+            sending.cancel()
+
+    async def _send_event(self, event: AsgiEvent) -> None:
+        await self._send(event)
+
     async def _send_all(self) -> None:
         try:
             while self._outgoing:
-                await self._send(self._outgoing.popleft())
+                event = self._outgoing.popleft()
+                if event["type"] == "websocket.close" and self.accepted:
+                    await self._send_close(event)
+                else:
+                    await self._send(event)
         except Exception as error:
             # ASGI servers say that the peer has gone by an exception of their own choice. What
             # else may be wrong must not be hidden, but is of no use to the view.

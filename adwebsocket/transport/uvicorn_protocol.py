@@ -184,7 +184,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
                 self._transport.pause_reading()
             return
         try:
-            request = handshake.parse_request(data)
+            request = handshake.parse_request(data)._replace(http_version=self._http_version())
             self._key = handshake.check_upgrade(
                 request.method, request.http_version, request.headers
             )
@@ -194,6 +194,14 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             return
         self._scope = self._build_scope(request)
         self._start_application(self._scope)
+
+    def _http_version(self) -> str:
+        # uvicorn rewrites every request line to HTTP/1.1; the class that read it, which still
+        # owns the transport at this moment, knows better.
+        http_protocol = self._transport.get_protocol()
+        scope: dict[str, Any] = getattr(http_protocol, "scope", None) or {}
+        version: str = scope.get("http_version", "1.1")
+        return version
 
     def _build_scope(self, request: handshake.UpgradeRequest) -> dict[str, Any]:
         raw_path, _, query_string = request.target.partition(b"?")
