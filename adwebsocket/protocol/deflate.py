@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # RFC 7692 section 7.2.1: what a sync flush ends with, left out on the wire.
 _TAIL: Final = b"\x00\x00\xff\xff"
+# Section 7.2.3.4: a sender may mark a block as the last and put an empty one behind it. zlib ends
+# there, so what else stands behind it cannot be read.
+_BEHIND_FINAL_BLOCK: Final = (_TAIL, b"\x00" + _TAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,11 @@ class Deflate:
             raise ProtocolError(
                 CloseCode.MESSAGE_TOO_BIG, "a compressed message inflates to more than is allowed"
             )
-        if final and not self._keeps_received:
+        if final and inflater.eof and inflater.unused_data not in _BEHIND_FINAL_BLOCK:
+            raise ProtocolError(
+                CloseCode.PROTOCOL_ERROR, "data stood behind the final block of a message"
+            )
+        if final and (inflater.eof or not self._keeps_received):
             self._inflater = None
         return inflated
 

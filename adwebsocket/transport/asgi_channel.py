@@ -43,6 +43,7 @@ class AsgiChannel(Channel):
     __slots__ = (
         "_can_refuse",
         "_close_error",
+        "_close_sent",
         "_disconnected",
         "_outgoing",
         "_outgoing_size",
@@ -64,6 +65,7 @@ class AsgiChannel(Channel):
         self._receive = receive
         self._send = send
         self._close_error: Exception | None = None
+        self._close_sent = False
         self._disconnected = False
         self._can_refuse = "websocket.http.response" in (scope.get("extensions") or {})
         self._outgoing: deque[AsgiEvent] = deque()
@@ -85,7 +87,7 @@ class AsgiChannel(Channel):
         """Send what is left, and end the tasks. The application calls it last, once."""
         if self._sender is not None:
             await asyncio.wait({self._sender}, timeout=self.limits.close_timeout)
-        if self.accepted and self._close_error is None and self._receiver is not None:
+        if self._close_sent and self._receiver is not None:
             # The disconnect event ends it.
             await asyncio.wait({self._receiver}, timeout=self.limits.close_timeout)
         tasks = {task for task in (self._sender, self._receiver) if task is not None}
@@ -214,6 +216,7 @@ class AsgiChannel(Channel):
             self._resumed.set()
             self._receiver = self.loop.create_task(self._receive_all())
             await sending
+            self._close_sent = True
         except OSError:  # the peer has gone (ASGI specification 2.4)
             raise
         except Exception as error:

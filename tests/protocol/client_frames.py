@@ -247,6 +247,7 @@ LENGTH_FAULTS = [
     Fault("64 bit length of 65535", length_form(0x82, 65535, 8) + bytes(65535)),
     Fault("64 bit length of 5", length_form(0x82, 5, 8) + bytes(5)),
     Fault("64 bit length with its highest bit set", length_form(0x82, (1 << 63) + 5, 8)),
+    Fault("64 bit length with no bit but its highest", length_form(0x82, 1 << 63, 8)),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -315,14 +316,22 @@ def test_message_that_inflates_to_one_byte_too_many_is_1009(size: int, cuts: lis
     assert caught.value.code == 1009
 
 
-def test_bomb_is_not_inflated_beyond_the_limit() -> None:
+@pytest.mark.parametrize("room", [0, 1000])
+def test_bomb_takes_no_more_memory_than_the_limit(room: int) -> None:
     bomb = ClientDeflate().compress(bytes(64 * 1024 * 1024))
     assert len(bomb) < 128 * 1024
+    deflate = new_deflate()
 
-    with pytest.raises(ProtocolError) as caught:
-        new_deflate().inflate(bomb, final=False, room=1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError) as caught:
+            deflate.inflate(bomb, final=False, room=room)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
 
     assert caught.value.code == 1009
+    assert peak < 1024 * 1024
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from websockets.uri import parse_uri
 from adwebsocket.exceptions import HandshakeError
 from adwebsocket.protocol.handshake import (
     UpgradeRequest,
+    check_header,
     check_upgrade,
     choose_subprotocol,
     encode_accept,
@@ -129,6 +130,23 @@ def test_malformed_request_line_is_refused(line: bytes) -> None:
         parse_request(line + b"\r\nHost: x\r\n\r\n")
 
     assert caught.value.status == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/a?b", b"/a?b"),
+        (b"http://example.com/a?b", b"/a?b"),
+        (b"HTTPS://example.com:80/a", b"/a"),
+        (b"ws://example.com", b"/"),
+        (b"wss://example.com?b", b"?b"),
+        (b"/http://example.com/a", b"/http://example.com/a"),
+        (b"ftp://example.com/a", b"ftp://example.com/a"),
+        (b"*", b"*"),
+    ],
+)
+def test_target_in_absolute_form_loses_its_origin(target: bytes, path: bytes) -> None:
+    assert parse_request(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n").target == path
 
 
 @pytest.mark.parametrize(
@@ -398,6 +416,17 @@ def test_header_that_would_break_out_raises(name: bytes, value: bytes) -> None:
         encode_accept(KEY, None, [(name, value)])
     with pytest.raises(ValueError, match="cannot send the header"):
         encode_refusal(403, [(name, value)])
+    with pytest.raises(ValueError, match="cannot send the header"):
+        check_header(name, value)
+
+
+@pytest.mark.parametrize("value", [b"", b"a b\tc", "é".encode("latin-1"), "é".encode()])
+def test_header_that_can_stand_in_an_answer_is_written_as_it_is(value: bytes) -> None:
+    check_header(b"X-Good", value)
+
+    assert encode_accept(KEY, None, [(b"X-Good", value)]).endswith(
+        b"\r\nX-Good: " + value + b"\r\n\r\n"
+    )
 
 
 @pytest.mark.parametrize("subprotocol", ["chat\r\nSet-Cookie: a=1", "chat\nx", "a\x00b"])

@@ -121,6 +121,12 @@ class Client:
                 await self._read_more()
         return self._take(len(self._unread))
 
+    async def read_some(self) -> bytes:
+        """Read what is there, or what comes next."""
+        if not self._unread:
+            await self._read_more()
+        return self._take(len(self._unread))
+
     async def read_until_gone(self) -> None:
         """Read until nothing comes any more, by whatever cause."""
         with contextlib.suppress(ConnectionError):

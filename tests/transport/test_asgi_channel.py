@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from event_loops import let_others_run
+from event_loops import let_others_run, until
 
 from adwebsocket.transport.asgi_channel import AsgiChannel
 from adwebsocket.transport.inbox import END
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from adwebsocket.transport.inbox import Item
 
+# So long that a test in which it matters fails by its own deadline before.
+NEVER = 3600.0
 CONNECT = {"type": "websocket.connect"}
 DISCONNECT = {"type": "websocket.disconnect", "code": 1001, "reason": "bye"}
 ACCEPTED = {"type": "websocket.accept", "subprotocol": None, "headers": []}
@@ -38,7 +40,8 @@ class ForeignServer:
 
     Attributes:
         incoming: the events that ``receive`` gives; an exception among them is raised.
-        sent: the events that ``send`` got.
+        sent: the events that ``send`` got; a close event among them is followed by a disconnect.
+        receiving: how many calls of ``receive`` are waiting.
         gate: ``send`` waits while it is clear.
         fault: what ``send`` raises.
     """
@@ -46,12 +49,17 @@ class ForeignServer:
     def __init__(self) -> None:
         self.incoming: asyncio.Queue[dict[str, Any] | Exception] = asyncio.Queue()
         self.sent: list[MutableMapping[str, Any]] = []
+        self.receiving = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.fault: Exception | None = None
 
     async def receive(self) -> dict[str, Any]:
-        event = await self.incoming.get()
+        self.receiving += 1
+        try:
+            event = await self.incoming.get()
+        finally:
+            self.receiving -= 1
         if isinstance(event, Exception):
             raise event
         return event
@@ -61,6 +69,8 @@ class ForeignServer:
         if self.fault is not None:
             raise self.fault
         self.sent.append(event)
+        if event["type"] == "websocket.close":
+            self.give(DISCONNECT)  # the peer has answered
 
     def give(self, *events: dict[str, Any] | Exception) -> None:
         for event in events:
@@ -83,6 +93,8 @@ async def connected(
         yield server, channel
     finally:
         server.gate.set()
+        channel.close()
+        server.give(DISCONNECT)
         await channel.disconnect()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -461,13 +473,24 @@ def test_disconnect_of_the_peer_drops_what_was_to_be_sent(run: Run) -> None:
 # The end of the application
 
 
+class Application:
+    """What the application does around a channel, step by step."""
+
+    def __init__(self, server: ForeignServer, **limits: float) -> None:
+        self.channel = AsgiChannel({}, server.receive, server.send, Limits(**limits))  # type: ignore[arg-type]
+        self.server = server
+
+    async def connect(self) -> AsgiChannel:
+        self.server.give(CONNECT)
+        await self.channel.connect()
+        self.channel.accept()
+        return self.channel
+
+
 def test_disconnecting_sends_what_is_left(run: Run) -> None:
     async def main() -> None:
         server = ForeignServer()
-        channel = AsgiChannel({}, server.receive, server.send, Limits())
-        server.give(CONNECT)
-        await channel.connect()
-        channel.accept()
+        channel = await Application(server, close_timeout=NEVER).connect()
         channel.write(channel.prepare("last"))
         channel.close()
         await channel.disconnect()
@@ -485,13 +508,147 @@ def test_disconnecting_gives_up_a_server_that_does_not_send(run: Run) -> None:
     async def main() -> None:
         server = ForeignServer()
         server.gate.clear()
-        limits = Limits(close_timeout=0.05)
-        channel = AsgiChannel({}, server.receive, server.send, limits)
-        server.give(CONNECT)
-        await channel.connect()
-        channel.accept()
+        channel = await Application(server, close_timeout=0.05).connect()
         await channel.disconnect()
 
         assert server.sent == []
+
+    run(main())
+
+
+def test_disconnecting_gives_up_a_server_that_never_says_that_it_is_over(run: Run) -> None:
+    async def main() -> None:
+        server = ForeignServer()
+        channel = await Application(server, close_timeout=0.05).connect()
+        await channel.disconnect()
+
+        assert server.receiving == 0
+
+    run(main())
+
+
+def test_close_is_sent_while_nobody_receives(run: Run) -> None:
+    # granian sends no close frame else.
+    receiving: list[int] = []
+
+    class Server(ForeignServer):
+        async def send(self, event: MutableMapping[str, Any]) -> None:
+            if event["type"] == "websocket.close":
+                receiving.append(self.receiving)
+            await super().send(event)
+
+    async def main() -> None:
+        server = Server()
+        channel = await Application(server, close_timeout=NEVER).connect()
+        await let_others_run()
+        assert server.receiving == 1
+        channel.close()
+        await channel.disconnect()
+
+        assert receiving == [0]
+
+    run(main())
+
+
+@pytest.mark.parametrize("queued", [0, 10], ids=["inbox empty", "inbox full"])
+def test_messages_behind_our_close_are_received_until_the_disconnect(run: Run, queued: int) -> None:
+    # hypercorn does not read the peer's close frame else.
+    async def main() -> None:
+        server = ForeignServer()
+        channel = await Application(server, close_timeout=NEVER, inbox_messages=2).connect()
+        server.give(*[received("early")] * queued)
+        await let_others_run(30)
+        server.give(*[received("late")] * 10)
+        channel.close(4000)
+        await channel.disconnect()
+
+        assert server.incoming.empty()
+        assert channel.close_code == 4000
+
+    run(main())
+
+
+def test_server_that_waits_for_the_peer_within_its_close_is_received_from(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # uvicorn's older class does.
+    monkeypatch.setattr("adwebsocket.transport.asgi_channel._CLOSE_HEAD_START", 0.01)
+
+    class Server(ForeignServer):
+        async def send(self, event: MutableMapping[str, Any]) -> None:
+            await super().send(event)
+            if event["type"] == "websocket.close":
+                await until(self.incoming.empty)
+
+    async def main() -> None:
+        server = Server()
+        channel = await Application(server, close_timeout=NEVER, inbox_messages=2).connect()
+        server.give(*[received("x")] * 20)
+        await let_others_run(30)
+        channel.close()
+        await channel.disconnect()
+
+        assert server.sent[-1]["type"] == "websocket.close"
+
+    run(main())
+
+
+class ServerThatCannotClose(ForeignServer):
+    """A server that fails at the close event; daphne does at most codes."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def send(self, event: MutableMapping[str, Any]) -> None:
+        if event["type"] == "websocket.close":
+            raise self._error
+        await super().send(event)
+
+
+def test_error_of_a_server_that_cannot_close_is_raised_in_the_end(run: Run) -> None:
+    async def main() -> None:
+        server = ServerThatCannotClose(ZeroDivisionError("of the server"))
+        channel = await Application(server, close_timeout=NEVER).connect()
+        channel.close(1012)
+        with pytest.raises(ZeroDivisionError, match="of the server"):
+            await channel.disconnect()
+
+        assert server.receiving == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("disconnected", [True, False])
+def test_peer_that_has_gone_before_our_close_raises_nothing(run: Run, disconnected: bool) -> None:
+    async def main() -> None:
+        # Servers say so by an OSError; those that do not have given the disconnect event.
+        error = ZeroDivisionError() if disconnected else OSError("gone")
+        server = ServerThatCannotClose(error)
+        channel = await Application(server, close_timeout=0.05).connect()
+        await let_others_run()
+        if disconnected:
+            server.give(DISCONNECT)
+            await channel.wait_ended()
+        channel.close()
+        await channel.disconnect()
+
+        assert server.receiving == 0
+
+    run(main())
+
+
+def test_disconnecting_does_not_wait_for_messages_that_nobody_will_take(run: Run) -> None:
+    async def main() -> None:
+        server = ForeignServer()
+        channel = await Application(server, close_timeout=NEVER, inbox_messages=2).connect()
+        server.give(*[received("x")] * 10)
+        await let_others_run(30)
+        # The inbox is full, and the peer is found to have gone by sending to it.
+        server.fault = OSError("gone")
+        channel.write(channel.prepare("x"))
+        await channel.wait_ended()
+        server.give(DISCONNECT)
+        await channel.disconnect()
 
     run(main())

@@ -58,25 +58,34 @@ def take_all(inbox: Inbox) -> list[Item]:
 
 
 @pytest.mark.parametrize("loop_first", [True, False], ids=["loop", "thread"])
+@pytest.mark.parametrize("puts", [1, 2])
 @pytest.mark.parametrize(
-    ("limits", "message"),
-    [({"inbox_messages": 2}, "x"), ({"inbox_bytes": 20}, b"y" * 8), ({"inbox_messages": 0}, "x")],
+    ("limits", "message", "queued"),
+    [
+        ({"inbox_messages": 2}, "x", 2),
+        ({"inbox_bytes": 20}, b"y" * 8, 2),
+        ({"inbox_messages": 0}, "x", 0),
+    ],
     ids=["messages", "bytes", "no room at all"],
 )
 def test_thread_that_empties_the_inbox_never_leaves_it_paused(
     loop: asyncio.AbstractEventLoop,
     loop_first: bool,
+    puts: int,
     limits: dict[str, int],
     message: str | bytes,
+    queued: int,
 ) -> None:
     def run_once(interruption: Interruption) -> None:
         sides = TwoSides(loop, **limits)
-        sides.inbox.put(message)
-        sides.inbox.put(message)
+        # Up to the mark, so that the next one crosses it; for the thread to find something, over it.
+        for _ in range(queued + (not loop_first)):
+            sides.inbox.put(message)
+        assert sides.channel.reading is loop_first
 
         def put() -> None:
-            sides.inbox.put(message)
-            sides.inbox.put(message)
+            for _ in range(puts):
+                sides.inbox.put(message)
 
         first, second = (put, partial(take_all, sides.inbox))[:: 1 if loop_first else -1]
         interruption.run(first, second)

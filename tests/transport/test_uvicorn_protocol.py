@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,12 +25,18 @@ from loopback import (
 )
 from uvicorn.config import Config
 from uvicorn.server import ServerState
+from websockets.client import ClientProtocol
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.uri import parse_uri
 
+from adwebsocket.protocol.deflate import DeflateOptions
 from adwebsocket.transport.asgi_interface import ClientDisconnected, find_channel
 from adwebsocket.transport.limits import Limits
 from adwebsocket.transport.uvicorn_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from event_loops import Run
     from loopback import Receive, Send
 
@@ -120,27 +127,45 @@ def test_acceptance_is_the_answer_of_the_rfc_with_the_servers_headers(run: Run) 
     run(main())
 
 
+@asynccontextmanager
+async def behind_uvicorn(http: str) -> AsyncIterator[Client]:
+    """Serve the echo behind one of uvicorn's own HTTP protocols, to one client."""
+    config = Config(app=echo, http=http, ws=WebSocketProtocol, lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    near, far = socket.socketpair()
+    await asyncio.get_running_loop().connect_accepted_socket(
+        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}), near
+    )
+    yield Client(far)
+    far.close()
+    await until(lambda: not state.connections and not state.tasks)
+
+
 @pytest.mark.parametrize("http", ["h11", "httptools"])
 def test_uvicorns_own_http_protocol_hands_over_to_it(run: Run, http: str) -> None:
     async def main() -> None:
-        config = Config(app=echo, http=http, ws=WebSocketProtocol, lifespan="off", log_config=None)
-        config.load()
-        state = ServerState()
-        loop = asyncio.get_running_loop()
-        near, far = socket.socketpair()
-        await loop.connect_accepted_socket(
-            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
-            near,
-        )
-        client = Client(far)
-        await client.open()
-        await client.write(text("Hello"))
-        assert await client.read_frame() == (1, b"Hello")
-        await client.write(close(1000))
-        assert await client.read_close_code() == 1000
-        assert await client.read_to_end() == b""
-        far.close()
-        await until(lambda: not state.connections and not state.tasks)
+        async with behind_uvicorn(http) as client:
+            await client.open()
+            await client.write(text("Hello"))
+            assert await client.read_frame() == (1, b"Hello")
+            await client.write(close(1000))
+            assert await client.read_close_code() == 1000
+            assert await client.read_to_end() == b""
+
+    run(main())
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_handshake_over_http_1_0_is_refused_although_uvicorn_rewrites_it(
+    run: Run, http: str
+) -> None:
+    async def main() -> None:
+        async with behind_uvicorn(http) as client:
+            await client.write(request().replace(b"HTTP/1.1", b"HTTP/1.0"))
+            answer = await client.read_to_end()
+            assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            assert b"got HTTP/1.0" in answer
 
     run(main())
 
@@ -490,6 +515,59 @@ def test_message_above_the_limit_closes_with_1009(run: Run, configured_by: str) 
     run(main())
 
 
+# Compression
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_messages_are_compressed_where_the_client_offers_it(run: Run, takeover: bool) -> None:
+    options = DeflateOptions(context_takeover=takeover)
+    message = "again and again " * 1000
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        channel = find_channel(scope, receive, send)
+        assert channel is not None
+        channel.configure(Limits(compression=options))
+        await echo(scope, receive, send)
+
+    async def main() -> None:
+        async with serve(application) as server:
+            client = await server.connect()
+            websockets_client = ClientProtocol(
+                parse_uri("ws://example.com/"), extensions=[ClientPerMessageDeflateFactory()]
+            )
+            websockets_client.send_request(websockets_client.connect())
+            await client.write(b"".join(websockets_client.data_to_send()))
+            websockets_client.receive_data(await client.read_head())
+            assert len(websockets_client.extensions) == 1
+            websockets_client.events_received()
+            for _ in range(3):
+                websockets_client.send_text(message.encode())
+                await client.write(b"".join(websockets_client.data_to_send()))
+                events: list[Any] = []
+                while not events:
+                    data = await client.read_some()
+                    assert len(data) < len(message) // 10
+                    websockets_client.receive_data(data)
+                    events = websockets_client.events_received()
+                assert [bytes(event.data).decode() for event in events] == [message]
+
+    run(main())
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_nothing_is_compressed_unless_both_sides_want_it(run: Run, offered: bool) -> None:
+    async def main() -> None:
+        async with serve(echo, ws_per_message_deflate=not offered) as server:
+            client = await server.connect()
+            lines = ["Sec-WebSocket-Extensions: permessage-deflate"] if offered else []
+            head = await client.open(*lines)
+            assert b"extensions" not in head.lower()
+            await client.write(text("x" * 1000))
+            assert await client.read_frame() == (1, b"x" * 1000)
+
+    run(main())
+
+
 # Slow sides
 
 
@@ -521,13 +599,16 @@ def test_flood_waits_in_the_network_while_the_application_does_not_read(run: Run
     run(main())
 
 
-def test_application_waits_while_the_client_does_not_read(run: Run) -> None:
+@pytest.mark.parametrize("limit", [10_000, 1_000_000])
+def test_application_waits_while_the_client_does_not_read(run: Run, limit: int) -> None:
     # More in all than the kernel takes for either side.
     payload, number = b"x" * 100_000, 500
     progress: list[int] = []
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
+        channel = find_channel(scope, receive, send)
+        assert channel is not None
+        channel.configure(Limits(outbox_bytes=limit))
         await send(ACCEPT)
         for count in range(number):
             progress.append(count)
@@ -540,8 +621,7 @@ def test_application_waits_while_the_client_does_not_read(run: Run) -> None:
             await until(lambda: not server.protocols[0].writable)
             await let_others_run()
             sent = len(progress)
-            limit = server.protocols[0].limits.outbox_bytes
-            assert server.transports[0].get_write_buffer_size() <= limit + 2 * len(payload)
+            assert limit < server.transports[0].get_write_buffer_size() <= limit + 2 * len(payload)
             await let_others_run()
             assert len(progress) == sent < number
             for _ in range(number):
@@ -569,5 +649,23 @@ def test_pongs_to_a_client_that_does_not_read_have_a_bound(run: Run) -> None:
                     pass  # the network is full, as it should be soon
                 await let_others_run(2)
                 assert server.transports[0].get_write_buffer_size() <= bound
+
+    run(main())
+
+
+def test_all_pings_are_answered_once_the_client_reads(run: Run) -> None:
+    number = 100_000
+
+    async def main() -> None:
+        async with serve(echo) as server:
+            client = await server.connect()
+            await client.open()
+            flood = asyncio.ensure_future(client.write(ping(b"x" * 125) * number + text("Hello")))
+            await until(lambda: not server.transports[0].is_reading())
+            assert not flood.done()
+            for _ in range(number):
+                assert await client.read_frame() == (10, b"x" * 125)
+            assert await client.read_frame() == (1, b"Hello")
+            await flood
 
     run(main())

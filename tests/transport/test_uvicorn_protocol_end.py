@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ from loopback import ACCEPT, Client, Server, binary, close, request, serve, text
 
 from adwebsocket.transport.asgi_interface import ClientDisconnected, find_channel
 from adwebsocket.transport.limits import Limits
+from adwebsocket.transport.uvicorn_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
     from event_loops import Run
@@ -338,6 +341,29 @@ def test_answer_to_our_close_frame_is_found_behind_messages_that_nobody_took(run
             await flood
             assert await client.read_to_end() == b""
             await server.wait_until_empty()
+
+    run(main())
+
+
+def test_nothing_is_kept_of_a_connection_that_is_over(run: Run) -> None:
+    references: list[weakref.ref[Any]] = []
+
+    async def main() -> None:
+        async with serve(Listener()) as server:
+            client = await server.connect()
+            await client.open()
+            references.extend(map(weakref.ref, server.transports))
+            await client.write(close(1000))
+            await client.read_to_end()
+            client.socket.close()
+            await server.wait_until_empty()
+            server.transports.clear()
+            server.protocols.clear()
+            await let_others_run()
+            gc.collect()
+            assert [reference() for reference in references] == [None]
+            kept = [thing for thing in gc.get_objects() if isinstance(thing, WebSocketProtocol)]
+            assert kept == []
 
     run(main())
 
