@@ -145,7 +145,13 @@ class Conversation:
             assert not rest, f"the application sent more: {rest}"
 
     async def _run(self) -> None:
-        await self._application(self._scope, self._to_application.get, self._from_application.put)
+        await self._application(self._scope, self._to_application.get, self._take)
+
+    async def _take(self, event: Event) -> None:
+        await self._from_application.put(event)
+        if event["type"] == "websocket.close":
+            # Every server tells the end of the closing handshake that way.
+            self.put(self.farewell)
 
     def put(self, event: Event) -> None:
         """Let the application receive an event."""

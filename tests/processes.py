@@ -98,6 +98,11 @@ class ServerProcess:
             self.process.wait(DEADLINE)
 
 
+def heed_interrupts() -> None:
+    """Let a new process be ended by SIGINT, whatever this one has inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def serve(
     arguments: Sequence[str],
@@ -136,6 +141,8 @@ def serve(
                 stderr=subprocess.STDOUT,
                 pass_fds=pass_fds,
                 start_new_session=True,
+                # A shell without job control makes its children ignore Ctrl-C, and they theirs.
+                preexec_fn=heed_interrupts,
             )
         server = ServerProcess(process, port, log, tls)
         try:

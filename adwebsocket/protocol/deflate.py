@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TAIL: Final = b"\x00\x00\xff\xff"
 # Section 7.2.3.4: a sender may mark a block as the last and put an empty one behind it. zlib ends
 # there, so what else stands behind it cannot be read.
-_BEHIND_FINAL_BLOCK: Final = (_TAIL, b"\x00" + _TAIL)
+_BEHIND_FINAL_BLOCK: Final = (b"", b"\x00", _TAIL, b"\x00" + _TAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Deflate:
             raise ProtocolError(
                 CloseCode.MESSAGE_TOO_BIG, "a compressed message inflates to more than is allowed"
             )
-        if final and inflater.eof and inflater.unused_data not in _BEHIND_FINAL_BLOCK:
+        if inflater.eof and inflater.unused_data not in _BEHIND_FINAL_BLOCK:
             raise ProtocolError(
                 CloseCode.PROTOCOL_ERROR, "data stood behind the final block of a message"
             )

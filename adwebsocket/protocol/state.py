@@ -18,7 +18,7 @@ class State(Enum):
     CONNECTING = "connecting"  # the handshake has been read and not been answered
     OPEN = "open"  # messages travel both ways
     CLOSING = "closing"  # our close frame is out, the peer's has not come
-    FAILED = "failed"  # the peer broke the protocol: our close frame is out, input is discarded
+    FAILED = "failed"  # the peer broke the protocol: our close frame is out, input discarded
     CLOSED = "closed"  # nothing more is read or written
 
 
@@ -42,7 +42,7 @@ TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
     (State.OPEN, Step.FAIL): State.FAILED,
     (State.OPEN, Step.LOSE): State.CLOSED,
     (State.CLOSING, Step.RECEIVE_CLOSE): State.CLOSED,
-    (State.CLOSING, Step.FAIL): State.CLOSED,
+    (State.CLOSING, Step.FAIL): State.FAILED,
     (State.CLOSING, Step.LOSE): State.CLOSED,
     (State.FAILED, Step.LOSE): State.CLOSED,
     (State.CLOSED, Step.LOSE): State.CLOSED,

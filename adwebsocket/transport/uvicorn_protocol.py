@@ -307,6 +307,11 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
     def write(self, prepared: Prepared) -> None:
         """Write a frame, unless the connection is over."""
         if self._connection.state is _OPEN:
+            if self._transport.is_closing():
+                # After a failed write the transport drops the rest in silence, and only a sender
+                # that waits lets the loop come to connection_lost().
+                self.set_writable(False)
+                return
             if isinstance(prepared, tuple):
                 prepared = self._connection.finish(prepared)
             self._transport.write(prepared)

@@ -241,6 +241,18 @@ def test_what_stands_behind_a_final_block_is_not_dropped_in_silence(takeover: bo
         assert inflated == b"HelloHello"
 
 
+def test_what_stands_behind_a_final_block_fails_at_once_however_small_its_pieces() -> None:
+    # zlib joins it to what came before, so a megabyte in pieces of a byte costs half a minute.
+    deflate = new_deflate()
+    deflate.inflate(FINAL_HELLO, final=False, room=100)
+
+    with pytest.raises(ProtocolError) as caught:  # noqa: PT012
+        for _ in range(10):
+            deflate.inflate(b"\x00", final=False, room=100)
+
+    assert caught.value.code == 1002
+
+
 # Compressing
 
 

@@ -139,7 +139,7 @@ def test_malformed_request_line_is_refused(line: bytes) -> None:
         (b"http://example.com/a?b", b"/a?b"),
         (b"HTTPS://example.com:80/a", b"/a"),
         (b"ws://example.com", b"/"),
-        (b"wss://example.com?b", b"?b"),
+        (b"wss://example.com/?b", b"/?b"),
         (b"/http://example.com/a", b"/http://example.com/a"),
         (b"ftp://example.com/a", b"ftp://example.com/a"),
         (b"*", b"*"),

@@ -20,9 +20,9 @@ LEGAL = {
     (State.OPEN, Step.RECEIVE_CLOSE): State.CLOSED,
     (State.OPEN, Step.FAIL): State.FAILED,
     (State.OPEN, Step.LOSE): State.CLOSED,
-    # Our close frame is out: whatever the peer does now is the end.
+    # Our close frame is out. A peer that breaks the rules now may still be sending, like above.
     (State.CLOSING, Step.RECEIVE_CLOSE): State.CLOSED,
-    (State.CLOSING, Step.FAIL): State.CLOSED,
+    (State.CLOSING, Step.FAIL): State.FAILED,
     (State.CLOSING, Step.LOSE): State.CLOSED,
     (State.FAILED, Step.LOSE): State.CLOSED,
     # The end of the byte stream comes last, after everything.

@@ -77,7 +77,7 @@ class Client:
         self.socket = plain_socket
         self.socket.setblocking(False)
         self._loop = asyncio.get_running_loop()
-        self._unread = b""
+        self._unread = bytearray()
 
     async def write(self, data: bytes) -> None:
         await self._loop.sock_sendall(self.socket, data)
@@ -144,7 +144,8 @@ class Client:
         self._unread += data
 
     def _take(self, size: int) -> bytes:
-        data, self._unread = self._unread[:size], self._unread[size:]
+        data = bytes(self._unread[:size])
+        del self._unread[:size]
         return data
 
     def end_writing(self) -> None:
@@ -240,6 +241,9 @@ async def serve(application: Application, **options: Any) -> AsyncIterator[Serve
             client.socket.close()
         for task in list(server.state.tasks):
             task.cancel()
-        for transport in server.transports:
-            transport.abort()
+        if server.state.connections:
+            for transport in server.transports:
+                # asyncio's fails if it has closed behind its last write.
+                with contextlib.suppress(AttributeError):
+                    transport.abort()
         await server.wait_until_empty()

@@ -74,12 +74,13 @@ def test_call_made_by_a_call_is_made_in_the_next_turn(loop: CountingLoop) -> Non
     assert made == ["first", "second", "third"]
 
 
-def test_calls_that_call_for_ever_leave_turns_to_others(loop: CountingLoop) -> None:
+def test_calls_that_call_again_leave_turns_to_others(loop: CountingLoop) -> None:
     bridge, made = LoopBridge(loop), []
 
     def call_again() -> None:
         made.append(None)
-        bridge.call(call_again)
+        if len(made) < 1000:  # or a bridge that is wrong would never return
+            bridge.call(call_again)
 
     bridge.call(call_again)
     for _ in range(5):

@@ -78,7 +78,7 @@ def test_thread_that_empties_the_inbox_never_leaves_it_paused(
 ) -> None:
     def run_once(interruption: Interruption) -> None:
         sides = TwoSides(loop, **limits)
-        # Up to the mark, so that the next one crosses it; for the thread to find something, over it.
+        # Up to the mark, so that the next one crosses it; over it, if the thread is to take first.
         for _ in range(queued + (not loop_first)):
             sides.inbox.put(message)
         assert sides.channel.reading is loop_first

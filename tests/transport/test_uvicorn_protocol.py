@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -654,7 +655,7 @@ def test_pongs_to_a_client_that_does_not_read_have_a_bound(run: Run) -> None:
 
 
 def test_all_pings_are_answered_once_the_client_reads(run: Run) -> None:
-    number = 100_000
+    number = 150_000  # more than the kernel takes for both sides
 
     async def main() -> None:
         async with serve(echo) as server:
@@ -662,10 +663,9 @@ def test_all_pings_are_answered_once_the_client_reads(run: Run) -> None:
             await client.open()
             flood = asyncio.ensure_future(client.write(ping(b"x" * 125) * number + text("Hello")))
             await until(lambda: not server.transports[0].is_reading())
-            assert not flood.done()
-            for _ in range(number):
-                assert await client.read_frame() == (10, b"x" * 125)
-            assert await client.read_frame() == (1, b"Hello")
+            # A message may overtake pongs that wait.
+            frames = Counter([await client.read_frame() for _ in range(number + 1)])
+            assert frames == {(10, b"x" * 125): number, (1, b"Hello"): 1}
             await flood
 
     run(main())

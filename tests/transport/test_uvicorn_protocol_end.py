@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from event_loops import let_others_run, until
-from loopback import ACCEPT, Client, Server, binary, close, request, serve, text
+from loopback import ACCEPT, Client, Server, binary, close, ping, request, serve, text
 
 from adwebsocket.transport.asgi_interface import ClientDisconnected, find_channel
 from adwebsocket.transport.limits import Limits
@@ -104,13 +104,16 @@ def test_client_that_goes_without_a_close_frame_is_1006(run: Run, how: str) -> N
     assert listener.end == (1006, "")
 
 
-def test_client_that_ends_its_half_without_reading_ends_the_connection(run: Run) -> None:
-    # What is left to write to it must not keep the connection, nor the view in the dark.
+@pytest.mark.parametrize("close_timeout", [0.05, NEVER], ids=["aborted", "patient"])
+def test_client_that_ends_its_half_without_reading_ends_the_connection(
+    run: Run, close_timeout: float
+) -> None:
+    # What is left to write to it must not keep the connection, nor the application in the dark.
     told: list[Any] = []
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         channel = channel_of(scope, receive, send)
-        channel.configure(Limits(close_timeout=0.05))
+        channel.configure(Limits(close_timeout=close_timeout))
         await receive()
         await send(ACCEPT)
         while channel.writable:
@@ -124,8 +127,40 @@ def test_client_that_ends_its_half_without_reading_ends_the_connection(run: Run)
             await client.open()
             await until(lambda: not server.protocols[0].writable)
             client.end_writing()
+            await until(lambda: bool(told))
+            if close_timeout == NEVER:
+                assert server.state.connections, "it was told while there was still data to write"
+                client.reset()
             await server.wait_until_empty()
             assert told == [1006]
+
+    run(main())
+
+
+def test_close_of_a_slow_client_is_answered_behind_what_was_sent(run: Run) -> None:
+    written: list[bytes] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        channel = channel_of(scope, receive, send)
+        await send(ACCEPT)
+        while channel.writable:
+            written.append(b"x" * 100_000)
+            channel.write(channel.prepare(written[-1]))
+            await asyncio.sleep(0)
+        await channel.wait_ended()
+
+    async def main() -> None:
+        async with serve(application) as server:
+            client = await server.connect()
+            await client.open()
+            await until(lambda: not server.protocols[0].writable)
+            await client.write(ping(b"?") + close(1001))
+            await until(lambda: server.protocols[0].ended)
+            for message in written:
+                assert await client.read_frame() == (2, message)
+            assert await client.read_frame() == (10, b"?")
+            assert await client.read_close_code() == 1001
+            assert await client.read_to_end() == b""
 
     run(main())
 
@@ -156,6 +191,33 @@ def test_sending_to_a_client_who_has_gone_raises_and_is_not_logged(
     run(main())
     assert raised == [ClientDisconnected]
     assert [record for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
+def test_application_that_sends_without_a_break_is_told_that_the_client_has_gone(run: Run) -> None:
+    clients: list[Client] = []
+    raised: list[int] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        await until(lambda: bool(clients))
+        clients[0].reset()
+        # The loop learns of it when it has its turn, which none of these need give to it.
+        for count in range(100_000):
+            try:
+                await send({"type": "websocket.send", "text": "tick"})
+            except ClientDisconnected:
+                raised.append(count)
+                break
+
+    async def main() -> None:
+        async with serve(application) as server:
+            client = await server.connect()
+            await client.open()
+            clients.append(client)
+            await server.wait_until_empty()
+
+    run(main())
+    assert raised
 
 
 # The application ends it
@@ -362,7 +424,8 @@ def test_nothing_is_kept_of_a_connection_that_is_over(run: Run) -> None:
             await let_others_run()
             gc.collect()
             assert [reference() for reference in references] == [None]
-            kept = [thing for thing in gc.get_objects() if isinstance(thing, WebSocketProtocol)]
+            # Not isinstance(): it asks every lazy object of Django's to load.
+            kept = [thing for thing in gc.get_objects() if type(thing) is WebSocketProtocol]
             assert kept == []
 
     run(main())
@@ -393,6 +456,26 @@ def test_failed_connection_ends_our_half_and_discards_the_rest(run: Run) -> None
         "websocket.disconnect",
     ]
     assert listener.end[0] == 1002
+
+
+def test_fault_behind_our_close_frame_ends_our_half_and_discards_the_rest(run: Run) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        channel_of(scope, receive, send).configure(Limits(close_timeout=NEVER))
+        await send(ACCEPT)
+
+    async def main() -> None:
+        async with serve(application) as server:
+            client = await server.connect()
+            await client.open()
+            await until(lambda: not server.state.tasks)
+            await client.write(b"\xff" * 20 + bytes(32 * 1024 * 1024))
+            assert await client.read_close_code() == 1000
+            assert await client.read_to_end() == b""
+            await client.write(text("never mind"))
+            client.socket.close()
+            await server.wait_until_empty()
+
+    run(main())
 
 
 def test_failed_connection_reads_on_although_the_inbox_was_full(run: Run) -> None:
