@@ -344,8 +344,6 @@ class WebSocket(WebSocketBase):
                 pass
             if inbox.ended and not inbox.items:
                 raise self._connection_closed()
-            if timeout == 0:
-                return None
             self._check_not_on_loop("waiting")
             waiter = self._new_waiter()
             inbox.waiters.append(waiter.wake)

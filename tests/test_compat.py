@@ -76,7 +76,7 @@ async def test_reading_gives_the_fallback_while_nothing_is_there() -> None:
 
     assert socket.read() is None
     assert socket.read("nothing") == "nothing"
-    assert socket.wait(0) is None
+    assert await asyncio.to_thread(socket.wait, 0) is None
 
 
 @on_event_loop
