@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 import zlib
 
@@ -21,6 +22,9 @@ OPTIONS = DeflateOptions()
 HELLO = bytes.fromhex("f2 48 cd c9 c9 07 00")
 # The same in a block that says it is the last one, and the byte which that makes necessary.
 FINAL_HELLO = bytes.fromhex("f3 48 cd c9 c9 07 00 00")
+
+# Pays for a large window only: the same again, 20,000 bytes behind.
+FAR_REPETITION = random.Random(1).randbytes(20_000) * 2
 
 
 def offer(*values: str, options: DeflateOptions | None = OPTIONS) -> tuple[str, Deflate] | None:
@@ -272,12 +276,17 @@ def test_client_inflates_what_was_compressed(takeover: bool, payloads: list[byte
         assert client.inflate(deflate.compress(payload)) == payload
 
 
-def test_window_of_the_client_suffices_for_what_was_compressed() -> None:
-    # Incompressible, but the same again farther back than a small window reaches.
-    payload = bytes(value * value >> 3 & 255 for value in range(3000)) * 3
-    _, deflate = agree("permessage-deflate; server_max_window_bits=9")
+@pytest.mark.parametrize("bits", [9, 12, 15])
+def test_window_that_was_agreed_on_suffices_for_what_was_compressed(bits: int) -> None:
+    _, deflate = agree(f"permessage-deflate; server_max_window_bits={bits}", window_bits=15)
+    inflater = zlib.decompressobj(-bits)
+    compressed, inflated = deflate.compress(FAR_REPETITION) + TAIL, b""
+    # In small steps, or zlib would look for repetitions in what it gives rather than its window.
+    while compressed:
+        inflated += inflater.decompress(compressed, 100)
+        compressed = inflater.unconsumed_tail
 
-    assert ClientDeflate(bits=9).inflate(deflate.compress(payload)) == payload
+    assert inflated == FAR_REPETITION
 
 
 def test_compression_of_repeated_messages_pays_with_context_takeover() -> None:
@@ -311,6 +320,25 @@ def test_what_the_client_compressed_is_inflated_in_any_pieces(
             inflated += deflate.inflate(piece, final=False, room=len(payload) - len(inflated))
         inflated += deflate.inflate(last, final=True, room=len(payload) - len(inflated))
         assert inflated == payload
+
+
+@pytest.mark.parametrize(
+    ("value", "bits"),
+    [
+        ("permessage-deflate", 15),  # a client that did not offer to may not be told to use less
+        ("permessage-deflate; client_max_window_bits", 12),
+        ("permessage-deflate; client_max_window_bits=9", 9),
+    ],
+)
+def test_window_that_was_agreed_on_is_kept_for_what_the_client_compressed(
+    value: str, bits: int
+) -> None:
+    _, deflate = agree(value)
+    compressed = ClientDeflate(bits=bits).compress(FAR_REPETITION)
+    *before, last = split(compressed, range(50, len(compressed), 50))
+    inflated = b"".join(deflate.inflate(piece, final=False, room=100_000) for piece in before)
+
+    assert inflated + deflate.inflate(last, final=True, room=100_000) == FAR_REPETITION
 
 
 @pytest.mark.parametrize("size", [1, 100, 4096, 1024 * 1024])
