@@ -74,7 +74,8 @@ class WebSocketBase(ABC):
         try:
             item = self._inbox.take()
         except IndexError:
-            if self._inbox.ended:
+            # With the end still queued it came just now: the next call reports it.
+            if self._inbox.ended and not self._inbox.items:
                 raise self._connection_closed() from None
             return fallback
         return None if item is END else item

@@ -70,6 +70,14 @@ def close(code: int | None = None, reason: str = "") -> bytes:
     return Frame(Opcode.CLOSE, payload).serialize(mask=True)
 
 
+async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Send back what comes, until the client goes."""
+    await receive()
+    await send(ACCEPT)
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({**event, "type": "websocket.send"})
+
+
 class Client:
     """A client's side of a connection."""
 
