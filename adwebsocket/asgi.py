@@ -145,7 +145,7 @@ class ASGIApplication:
 
     def serve_sync_view(self, request: WebSocketRequest) -> None:
         """Run middleware, view and the way back in the calling thread, which owns it all."""
-        set_script_prefix(settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or "")
+        set_script_prefix(script_prefix_of(request))
         try:
             request_started.send(sender=ASGIApplication, scope=request.scope)
             response = self.sync_handler.get_response(request)
@@ -160,7 +160,7 @@ class ASGIApplication:
     async def serve_async_view(self, request: WebSocketRequest) -> None:
         """The same on the event loop; what blocks there runs in a bounded pool of threads."""
         use_async_view_pool()
-        set_script_prefix(settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or "")
+        set_script_prefix(script_prefix_of(request))
         await sync_to_async(request_started.send)(sender=ASGIApplication, scope=request.scope)
         response = await self.async_handler.get_response_async(request)
         try:
@@ -168,6 +168,11 @@ class ASGIApplication:
                 refuse(request, response, await read_body(response))
         finally:
             await sync_to_async(finish)(response)
+
+
+def script_prefix_of(request: WebSocketRequest) -> str:
+    """Give the path below which the project is mounted, as Django's own handler finds it."""
+    return settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or ""
 
 
 def is_unanswered(request: WebSocketRequest) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpResponseBadRequest
 
+from .decorators import PlainRequestRefusal
 from .request import is_websocket_request, mark_plain_request
 
 if TYPE_CHECKING:
@@ -45,8 +45,5 @@ class WebSocketMiddleware:
     ) -> HttpResponse | None:
         """Refuse plain requests to a view that is marked by hand to require a WebSocket."""
         if getattr(view, "require_websocket", False) and not is_websocket_request(request):
-            return HttpResponseBadRequest(
-                "This URL speaks WebSocket only; open it with a WebSocket client.\n",
-                content_type="text/plain; charset=utf-8",
-            )
+            return PlainRequestRefusal()
         return None

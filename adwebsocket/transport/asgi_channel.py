@@ -102,7 +102,7 @@ class AsgiChannel(Channel):
 
     def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
         """Answer the handshake with 101."""
-        self._check_unanswered()
+        self.check_unanswered()
         self.accepted = True
         self.subprotocol = subprotocol
         if not self.ended:
@@ -111,7 +111,7 @@ class AsgiChannel(Channel):
 
     def refuse(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer the handshake with a response, or a bare 403 where the server knows no other."""
-        self._check_unanswered()
+        self.check_unanswered()
         self.refused = True
         if self.ended:
             return
@@ -128,10 +128,6 @@ class AsgiChannel(Channel):
         else:
             self._enqueue({"type": "websocket.close"}, 0)
         self.end(CloseCode.ABNORMAL_CLOSURE, "")
-
-    def _check_unanswered(self) -> None:
-        if self.accepted or self.refused:
-            raise RuntimeError("the handshake has been answered already")
 
     def prepare(self, message: Message) -> tuple[AsgiEvent, int]:
         """Check a message and wrap it as ASGI wants it. From any thread."""

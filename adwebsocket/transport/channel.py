@@ -105,6 +105,11 @@ class Channel(ABC):
     def resume_reading(self) -> None:
         """Go on reading, if the inbox has room again."""
 
+    def check_unanswered(self) -> None:
+        """Raise ``RuntimeError`` where the handshake has been accepted or refused."""
+        if self.accepted or self.refused:
+            raise RuntimeError("the handshake has been answered already")
+
     def end(self, code: int, reason: str) -> None:
         """Settle how the connection ended, and wake everybody who waits for it."""
         if not self.inbox.ended:

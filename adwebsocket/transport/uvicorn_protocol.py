@@ -62,7 +62,6 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         "_scope",
         "_server_state",
         "_state",
-        "_task",
         "_transport",
         "_unread",
         "prepare",
@@ -92,7 +91,6 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         self._unread = b""
         self.prepare = encode_message
         self._interface: AsgiInterface | None = None
-        self._task: asyncio.Task[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
     # What the transport calls
@@ -226,7 +224,6 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
 
     def _start_application(self, scope: dict[str, Any]) -> None:
         task = self.loop.create_task(self._run_application(scope))
-        self._task = task
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
 
@@ -250,7 +247,6 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         finally:
             self._scope = scope = {}
             self._interface = None
-            self._task = None
 
     def _end_by_application(self, code: CloseCode) -> None:
         """Close what the application has left open."""
@@ -263,8 +259,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
 
     def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
         """Answer the handshake with 101; nothing is sent if the peer has gone meanwhile."""
-        if self.accepted or self.refused:
-            raise RuntimeError("the handshake has been answered already")
+        self.check_unanswered()
         if not self.ended:
             headers = [*self._server_state.default_headers, *headers, *self._agree_on_deflate()]
             self._transport.write(handshake.encode_accept(self._key, subprotocol, headers))
@@ -290,8 +285,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
 
     def refuse(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer the handshake with an ordinary HTTP response, and close."""
-        if self.accepted or self.refused:
-            raise RuntimeError("the handshake has been answered already")
+        self.check_unanswered()
         self._send_refusal(status, headers, body)
         self.refused = True
 
