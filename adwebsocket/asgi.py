@@ -5,7 +5,8 @@ plain HTTP goes to Django's own handler, and a WebSocket becomes a request that 
 ``urls.py`` and decorators once, until our decorator accepts it and the view runs::
 
     server -> ASGIApplication.__call__ -> serve_websocket
-        open_channel          the connection, straight from our protocol class or over plain ASGI
+        find_channel          the connection, straight from our protocol class or over plain ASGI
+        admit_channel         is there room for one more?
         WebSocketRequest      the handshake as an HttpRequest, with request.websocket
         resolve_early         is the view sync or async?
         serve_sync_view       in a thread of its own:    SyncHandler -> decorator -> view
@@ -28,7 +29,7 @@ from django.db import connections
 from django.http import StreamingHttpResponse
 from django.urls import set_script_prefix
 
-from .conf import get_settings
+from .conf import get_limits, get_settings
 from .database import use_async_view_pool
 from .exceptions import HandshakeError
 from .handlers import (
@@ -79,6 +80,7 @@ class ASGIApplication:
         self.sync_handler = SyncHandler()
         self.async_handler = AsyncHandler()
         self.runner: Runner = ThreadRunner(get_settings().max_threads)
+        self.connections = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the server's start and stop."""
@@ -104,20 +106,35 @@ class ASGIApplication:
 
     async def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket from the handshake to its end."""
-        limits = get_settings().limits()
+        limits = get_limits()
         channel = find_channel(scope, receive, send)
         if channel is not None:
             # The direct path: frames go from data_received to the view without a task, a
             # dictionary or a loop iteration in between.
             channel.configure(limits)
-            await self.serve_channel(scope, channel)
+            await self.admit_channel(scope, channel)
             return
         asgi_channel = AsgiChannel(scope, receive, send, limits)
         await asgi_channel.connect()
         try:
-            await self.serve_channel(scope, asgi_channel)
+            await self.admit_channel(scope, asgi_channel)
         finally:
             await asgi_channel.disconnect()
+
+    async def admit_channel(self, scope: Scope, channel: Channel) -> None:
+        """Serve a WebSocket where there is room for one more."""
+        most = get_settings().max_connections
+        if most is not None and self.connections >= most:
+            logger.warning("Refused a WebSocket: there are %d (WEBSOCKET_MAX_CONNECTIONS)", most)
+            response = no_room_response()
+            headers = [(name.encode(), value.encode()) for name, value in response.items()]
+            channel.refuse(response.status_code, headers, response.content)
+            return
+        self.connections += 1
+        try:
+            await self.serve_channel(scope, channel)
+        finally:
+            self.connections -= 1
 
     async def serve_channel(self, scope: Scope, channel: Channel) -> None:
         """Serve a WebSocket on its channel, in the colour of its view."""

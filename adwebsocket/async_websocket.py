@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .protocol.codes import CloseCode
 from .transport.inbox import END
-from .websocket import WebSocketBase, positive_timeout
+from .transport.pings import Ping
+from .websocket_base import PING_TIMEOUT, WebSocketBase, positive_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .protocol.frames import Message
     from .transport.channel import Channel
     from .transport.inbox import Item
-    from .websocket import HeaderItems
+    from .websocket_base import HeaderItems
 
 
 class AsyncWebSocket(WebSocketBase):
@@ -32,7 +33,7 @@ class AsyncWebSocket(WebSocketBase):
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(channel)
-        channel.inbox.on_low = channel.resume_reading
+        channel.inbox.on_low = None
 
     def accept(self, subprotocol: str | None = None, headers: HeaderItems = ()) -> Awaitable[None]:
         """Accept the handshake, in a view that is decorated with ``accept="manual"``.
@@ -138,6 +139,37 @@ class AsyncWebSocket(WebSocketBase):
             raise TimeoutError(f"no message came within {timeout} seconds")
         return json.loads(item)
 
+    async def ping(self, timeout: float | None = PING_TIMEOUT) -> float:
+        """Ping the peer and wait for its pong (RFC 6455 section 5.5.2).
+
+        The pong stands behind the messages that the peer has sent before it, so it is not seen
+        while so many of these wait for the view that reading is paused.
+
+        Arguments:
+            timeout: seconds to wait at the most, None or a negative number for as long as it
+                takes.
+
+        Returns:
+            The latency, in seconds.
+
+        Raises:
+            ConnectionClosed: the connection is over, or ended meanwhile.
+            RuntimeError: this ASGI server cannot send pings.
+            TimeoutError: no pong came in time.
+        """
+        self._check_ping()
+        answered = asyncio.Event()
+        ping = Ping(lambda _: answered.set())
+        self._channel.ping(ping)
+        try:
+            async with asyncio.timeout(positive_timeout(timeout)):
+                await answered.wait()
+        except TimeoutError:
+            raise TimeoutError(f"no pong came within {timeout} seconds") from None
+        finally:
+            self._channel.withdraw_ping(ping)
+        return self._latency_of(ping)
+
     def __aiter__(self) -> Self:
         """Iterate over the messages as they come, until the connection has ended."""
         return self
@@ -146,7 +178,7 @@ class AsyncWebSocket(WebSocketBase):
         inbox = self._inbox
         # What Inbox.wait_for_item() does, without a coroutine in between: 6 % of an echo.
         while not inbox.items and not inbox.ended:
-            future = inbox.new_future()
+            future: asyncio.Future[None] = inbox.channel.loop.create_future()
             inbox.waiters.append(future.set_result)
             try:
                 await future

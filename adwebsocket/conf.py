@@ -18,6 +18,11 @@ from .protocol.deflate import DeflateOptions
 from .transport.limits import Limits
 
 PREFIX = "WEBSOCKET_"
+# None at all, where others must have a size or a length.
+_MAY_BE_ZERO = {"WEBSOCKET_MAX_CONNECTIONS", "WEBSOCKET_MAX_THREADS"}
+
+
+_DEFAULTS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,61 +35,96 @@ class Settings:
             ``CSRF_TRUSTED_ORIGINS``: ``"https://example.com"``, ``"https://*.example.com"``, or
             ``"*"`` for all.
         max_message_size: bytes of one received message; a longer one closes with 1009.
+        max_frame_size: bytes of one frame, None for as many as a message may have.
+        max_fragments: frames of one message, None for any number.
+        max_header_size: bytes of a handshake's headers; more is refused with 431.
+        handshake_timeout: seconds in which these must have come, None for any time.
         inbox_messages: received messages that wait for a view before reading pauses.
         inbox_bytes: the same in bytes (for text: characters).
         outbox_bytes: bytes on their way to a slow client before ``send()`` waits.
         compression: permessage-deflate where the client offers it: True, False, or a dict of
             ``DeflateOptions``.
         close_timeout: seconds that a client has to answer a close frame.
+        send_timeout: seconds after which a client that takes nothing of what is sent is cut with
+            1013, None for never.
+        ping_interval: seconds of silence after which a client is pinged, None for never.
+        ping_timeout: seconds that it then has to send anything at all, None for any time; else
+            the connection ends with 1011.
+        max_connections: WebSockets that a process serves at once; above it a handshake gets 503.
+            None for as many as there are file descriptors.
         max_threads: sync views that may run at once; above it a handshake gets 503.
         async_threads: threads that all async views together use for sync middleware and the ORM.
     """
 
     accept_all: bool = False
     allowed_origins: tuple[str, ...] = ()
-    max_message_size: int = 1024 * 1024
-    inbox_messages: int = 64
-    inbox_bytes: int = 256 * 1024
-    outbox_bytes: int = 64 * 1024
+    max_message_size: int = _DEFAULTS.max_message_size
+    max_frame_size: int | None = _DEFAULTS.max_frame_size
+    max_fragments: int | None = _DEFAULTS.max_fragments
+    max_header_size: int = _DEFAULTS.max_header_size
+    handshake_timeout: float | None = _DEFAULTS.handshake_timeout
+    inbox_messages: int = _DEFAULTS.inbox_messages
+    inbox_bytes: int = _DEFAULTS.inbox_bytes
+    outbox_bytes: int = _DEFAULTS.outbox_bytes
     compression: bool | dict[str, Any] = True
-    close_timeout: float = 10.0
+    close_timeout: float = _DEFAULTS.close_timeout
+    send_timeout: float | None = _DEFAULTS.send_timeout
+    ping_interval: float | None = _DEFAULTS.ping_interval
+    ping_timeout: float | None = _DEFAULTS.ping_timeout
+    max_connections: int | None = None
     max_threads: int = 10_000
     async_threads: int = 8
-
-    def limits(self, max_message_size: int | None = None) -> Limits:
-        """Give the bounds of one connection; a view may set its own message size."""
-        return Limits(
-            max_message_size=max_message_size or self.max_message_size,
-            inbox_messages=self.inbox_messages,
-            inbox_bytes=self.inbox_bytes,
-            outbox_bytes=self.outbox_bytes,
-            compression=self._deflate_options(),
-            close_timeout=self.close_timeout,
-        )
-
-    def _deflate_options(self) -> DeflateOptions | None:
-        if isinstance(self.compression, dict):
-            return DeflateOptions(**self.compression)
-        return DeflateOptions() if self.compression else None
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Read the project's settings, once until one of them changes."""
+    """Read the project's settings, once until one of them changes.
+
+    Raises:
+        ImproperlyConfigured: one of them has no meaning; the message says what was expected.
+    """
     values: dict[str, Any] = {}
     for field in fields(Settings):
         name = PREFIX + field.name.upper()
         if hasattr(django_settings, name):
             value = getattr(django_settings, name)
+            _check_number(name, value, str(field.type))
             values[field.name] = tuple(value) if isinstance(value, list) else value
     if isinstance(values.get("allowed_origins"), str):
         raise ImproperlyConfigured("WEBSOCKET_ALLOWED_ORIGINS must be a list of origins, not a str")
     return Settings(**values)
 
 
+@lru_cache(maxsize=1)
+def get_limits() -> Limits:
+    """Give the bounds of a connection; all of a process share this one object."""
+    settings = get_settings()
+    values = {field.name: getattr(settings, field.name) for field in fields(Limits)}
+    compression = settings.compression
+    if isinstance(compression, dict):
+        values["compression"] = DeflateOptions(**compression)
+    else:
+        values["compression"] = DeflateOptions() if compression else None
+    return Limits(**values)
+
+
+def _check_number(name: str, value: Any, annotation: str) -> None:
+    """Check a setting whose annotation says that it is a number."""
+    kind, _, optional = annotation.partition(" | ")
+    if kind not in ("int", "float") or (value is None and optional):
+        return
+    least = 0 if name in _MAY_BE_ZERO else 1 if kind == "int" else 1e-3
+    types = (int,) if kind == "int" else (int, float)
+    if not isinstance(value, types) or isinstance(value, bool) or value < least:
+        expected = "a whole number" if kind == "int" else "a number"
+        expected += f" of at least {least}" + (" or None" if optional else "")
+        raise ImproperlyConfigured(f"{name} must be {expected}, not {value!r}")
+
+
 def _forget_settings(*, setting: str, **_: Any) -> None:
     if setting.startswith(PREFIX):
         get_settings.cache_clear()
+        get_limits.cache_clear()
 
 
 setting_changed.connect(_forget_settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,7 +18,7 @@ from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpRespo
 from django.http.response import HttpResponseBase
 
 from .async_websocket import AsyncWebSocket
-from .conf import get_settings
+from .conf import get_limits, get_settings
 from .origins import refusal_of_origin
 from .protocol.codes import CloseCode
 from .protocol.handshake import choose_subprotocol
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from .request import WebSocketRequest
-    from .websocket import WebSocketBase
+    from .websocket_base import WebSocketBase
 
     View: TypeAlias = Callable[..., Any]
+    Subprotocols: TypeAlias = Sequence[str] | Callable[[HttpRequest, list[str]], str | None]
 
 
 class WebSocketResponse(HttpResponse):
@@ -69,7 +70,7 @@ class Options:
     """What a decorator was told; see ``accept_websocket``."""
 
     require: bool
-    subprotocols: Sequence[str] = ()
+    subprotocols: Subprotocols = ()
     origins: Sequence[str] | None = None
     max_message_size: int | None = None
     accept: Literal["auto", "manual"] = "auto"
@@ -81,10 +82,12 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("subprotocols", "origins"):
             value = getattr(self, name)
-            if name == "origins" and value is None:
+            if value is None and name == "origins":
+                continue
+            if callable(value) and name == "subprotocols":
                 continue
             if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
-                raise TypeError(f"{name} must be a list of strings, not one string")
+                raise TypeError(f"{name} must be a list of strings, not {value!r}")
         if self.accept not in ("auto", "manual"):
             raise ValueError(f'accept must be "auto" or "manual", not {self.accept!r}')
         size = self.max_message_size
@@ -99,7 +102,7 @@ def accept_websocket(view: View, /) -> View: ...
 @overload
 def accept_websocket(
     *,
-    subprotocols: Sequence[str] = (),
+    subprotocols: Subprotocols = (),
     origins: Sequence[str] | None = None,
     max_message_size: int | None = None,
     accept: Literal["auto", "manual"] = "auto",
@@ -115,7 +118,9 @@ def accept_websocket(view: View | None = None, /, **options: Any) -> Any:
 
     Arguments:
         subprotocols: the subprotocols that the view speaks, the preferred one first. The first
-            that the client offers is chosen; none is, where it offers no other.
+            that the client offers is chosen; none is, where it offers no other. Or a function
+            of the request and the list that the client offers, which gives one of them or None;
+            for an async view it is called on the event loop.
         origins: the origins that may open the socket besides the site's own host, in place of
             ``WEBSOCKET_ALLOWED_ORIGINS`` and ``CSRF_TRUSTED_ORIGINS``.
         max_message_size: bytes of one received message, in place of
@@ -136,7 +141,7 @@ def require_websocket(view: View, /) -> View: ...
 @overload
 def require_websocket(
     *,
-    subprotocols: Sequence[str] = (),
+    subprotocols: Subprotocols = (),
     origins: Sequence[str] | None = None,
     max_message_size: int | None = None,
     accept: Literal["auto", "manual"] = "auto",
@@ -244,12 +249,21 @@ def _begin(request: WebSocketRequest, options: Options) -> HttpResponse | None:
         return HttpResponseForbidden(f"{reason}\n", content_type="text/plain; charset=utf-8")
     socket = request.websocket
     if options.max_message_size is not None:
-        socket.configure(get_settings().limits(options.max_message_size))
+        socket.configure(replace(get_limits(), max_message_size=options.max_message_size))
     if options.accept == "auto" and not socket.accepted:
-        socket.accept(
-            choose_subprotocol(request.scope.get("subprotocols") or (), options.subprotocols)
-        )
+        socket.accept(_choose_subprotocol(request, options.subprotocols))
     return None
+
+
+def _choose_subprotocol(request: WebSocketRequest, supported: Subprotocols) -> str | None:
+    offered = list(request.scope.get("subprotocols") or ())
+    if not callable(supported):
+        return choose_subprotocol(offered, supported)
+    chosen = supported(request, offered)
+    if chosen is not None and chosen not in offered:
+        # RFC 6455 section 4.1: the client would fail the connection.
+        raise ValueError(f"subprotocols chose {chosen!r}, but the client offered {offered}")
+    return chosen
 
 
 def _end(socket: WebSocketBase, result: Any) -> HttpResponseBase:

@@ -14,7 +14,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from .async_websocket import AsyncWebSocket
 from .transport.bridge import get_bridge
-from .websocket import WebSocket, WebSocketBase
+from .websocket import WebSocket
+from .websocket_base import WebSocketBase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,6 +6,7 @@ serving to uvicorn, and must never know what happens on a connection.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -21,13 +22,17 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
+from .descriptors import DescriptorGauge
+from .transport.limits import Limits
+from .transport.uvicorn_http import HttpProtocol
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 PROTOCOL_CLASS = "adwebsocket:WebSocketProtocol"
 STARTUP_FAILURE = 3  # uvicorn's exit code for a server that never came up
 STRAGGLER_SECONDS = 1.0
+TICKS_BETWEEN_COUNTS = 10  # of a tenth of a second each
 # macOS and the older BSDs know SO_REUSEPORT too, but give all connections to one of the sockets.
 SPREADING_OPTION: int | None = getattr(
     socket, "SO_REUSEPORT" if sys.platform == "linux" else "SO_REUSEPORT_LB", None
@@ -37,7 +42,13 @@ logger = logging.getLogger("uvicorn.error")
 
 
 class RunnerConfig(Config):
-    """uvicorn's configuration, loaded before the event loop runs and with a socket per worker."""
+    """uvicorn's configuration, loaded before the event loop runs and with a socket per worker.
+
+    Attributes:
+        limits: the bounds of the project's connections, for what comes before the application.
+    """
+
+    limits = Limits()
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         # Every server process asks for its loop once, just before the loop runs. That is the last
@@ -52,7 +63,10 @@ class RunnerConfig(Config):
         return super().get_loop_factory()
 
     def load(self) -> None:
+        if self.http in ("auto", "httptools"):
+            self.http = HttpProtocol
         super().load()
+        self.limits = project_limits()
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
             # Django's LOGGING disables what is not in it, unless told otherwise.
             logging.getLogger(name).disabled = False
@@ -63,7 +77,9 @@ class RunnerConfig(Config):
             )
 
     def bind_socket(self) -> socket.socket:
-        if self.workers == 1 or self.uds is not None or self.fd is not None or not SPREADING_OPTION:
+        if self.uds is not None:
+            return self.bind_unix_socket(Path(self.uds))
+        if self.workers == 1 or self.fd is not None or not SPREADING_OPTION:
             return super().bind_socket()
         try:
             bound = PortReservation.reserve(self.host, self.port)
@@ -75,6 +91,29 @@ class RunnerConfig(Config):
         port = bound.getsockname()[1]
         logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, host, port)
         return bound
+
+    def bind_unix_socket(self, path: Path) -> socket.socket:
+        """Listen at a path, in place of what a server that was killed may have left there."""
+        bound = socket.socket(socket.AF_UNIX)
+        mode = 0o666
+        try:
+            if path.is_socket() and not is_listening(path):
+                mode = path.stat().st_mode
+                path.unlink()
+            bound.bind(str(path))
+            path.chmod(mode)
+            bound.listen(self.backlog)
+        except OSError as error:
+            logger.error("Cannot listen on the unix socket %s: %s", path, error)
+            sys.exit(STARTUP_FAILURE)
+        logger.info("Uvicorn running on unix socket %s (Press CTRL+C to quit)", path)
+        return bound
+
+
+def is_listening(path: Path) -> bool:
+    """Tell whether a server accepts connections at a unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 class PortReservation(socket.socket):
@@ -113,11 +152,79 @@ class PortReservation(socket.socket):
 
 
 class RunnerServer(Server):
-    """uvicorn's server, which does not outlive its graceful timeout by more than a moment."""
+    """uvicorn's server, which does not outlive its graceful timeout by more than a moment.
+
+    It stops accepting connections while the process is about to run out of file descriptors.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.descriptors = DescriptorGauge()
+        self.is_paused = False
+        self.listeners: list[socket.socket] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.keep_listeners()
+
+    def keep_listeners(self) -> None:
+        """Duplicate the listening sockets, while there are descriptors for it.
+
+        Closing a server is the only way in which every event loop stops to accept; a duplicate
+        keeps its socket, and the queue in front of it, alive.
+        """
+        self.listeners = [
+            socket.socket(fileno=os.dup(listening.fileno()))
+            for server in self.servers
+            for listening in server.sockets
+        ]
+
+    async def on_tick(self, counter: int) -> bool:
+        if not self.is_paused:
+            if self.descriptors.is_low():
+                self.pause_accepting()
+        elif counter % TICKS_BETWEEN_COUNTS == 0 and self.descriptors.has_room():
+            await self.resume_accepting()
+        return await super().on_tick(counter)
+
+    def pause_accepting(self) -> None:
+        """Leave new connections to the system's queue, and say so."""
+        logger.warning(
+            "Stopped accepting connections: fewer than %d of %s file descriptors are free. "
+            "Allow more (ulimit -n, LimitNOFILE= of systemd) or set WEBSOCKET_MAX_CONNECTIONS.",
+            self.descriptors.reserve,
+            self.descriptors.limit,
+        )
+        self.is_paused = True
+        for server in self.servers:
+            server.close()
+        self.servers = []
+
+    async def resume_accepting(self) -> None:
+        """Accept again what has been waiting."""
+        logger.info("Accepting connections again")
+        self.is_paused = False
+        config = self.config
+        for listening in self.listeners:
+            self.servers.append(
+                await asyncio.get_running_loop().create_server(
+                    lambda: config.http_protocol_class(  # type: ignore[call-arg]
+                        config=config,
+                        server_state=self.server_state,
+                        app_state=self.lifespan.state,
+                    ),
+                    sock=listening,
+                    ssl=config.ssl,
+                    backlog=config.backlog,
+                )
+            )
+        self.keep_listeners()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in self.listeners:
+            listening.close()
         await super().shutdown(sockets)
-        if sockets is None:
+        if self.config.workers == 1 and not self.config.should_reload:
             # Where a signal ends this process, nothing behind this line is sure to run.
             remove_unix_socket(self.config)
         # Views in threads cannot be cancelled, and the interpreter would wait for them to return.
@@ -134,7 +241,9 @@ def run(config: Config) -> None:
             run_workers(config)
         else:
             config.load()
-            RunnerServer(config).run()
+            # uvicorn's own socket at a path would be gone with the first server that is closed.
+            sockets = None if config.uds is None else [config.bind_socket()]
+            RunnerServer(config).run(sockets)
     except KeyboardInterrupt:
         pass
     finally:
@@ -156,11 +265,21 @@ def run_workers(config: Config) -> None:
         sys.exit(STARTUP_FAILURE)
 
 
+def project_limits() -> Limits:
+    """Give the limits of the Django project that is being served, if it is one."""
+    # Looked up, not imported: an application without Django should stay without it.
+    conf = sys.modules.get("django.conf")
+    if conf is None or not conf.settings.configured:
+        return Limits()
+    from .conf import get_limits
+
+    return get_limits()
+
+
 def is_stock_django(application: Any) -> bool:
     """Tell whether this is Django's own ASGI handler, below any middleware of uvicorn's."""
     while type(application).__module__.startswith("uvicorn."):
         application = application.app
-    # Looked up, not imported: an application without Django should stay without it.
     handlers = sys.modules.get("django.core.handlers.asgi")
     return handlers is not None and type(application) is handlers.ASGIHandler
 

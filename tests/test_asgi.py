@@ -733,6 +733,39 @@ class TestRoom:
             async with WebSocketConversation(application, "/echo/sync/") as fourth:
                 await fourth.accepted()
 
+    @pytest.mark.parametrize("colour", COLOURS)
+    @on_event_loop
+    async def test_connection_above_the_limit_is_503_whatever_its_view(
+        self, colour: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        application = ASGIApplication()
+        with override_settings(WEBSOCKET_MAX_CONNECTIONS=2):
+            async with (
+                WebSocketConversation(application, f"/echo/{colour}/") as first,
+                WebSocketConversation(application, f"/echo/{colour}/") as second,
+            ):
+                await first.accepted()
+                await second.accepted()
+                async with WebSocketConversation(application, "/nowhere/") as third:
+                    response = await third.refused()
+                    assert response.status == 503
+                    assert int(response.header("retry-after") or "") > 0
+                assert "there are 2 (WEBSOCKET_MAX_CONNECTIONS)" in caplog.text
+                first.disconnect()
+                await first.finished()
+                async with WebSocketConversation(application, f"/echo/{colour}/") as fourth:
+                    await fourth.accepted()
+        assert application.connections == 0
+
+    @on_event_loop
+    async def test_refused_handshakes_and_failing_views_take_no_room(self) -> None:
+        application = ASGIApplication()
+        with override_settings(WEBSOCKET_MAX_CONNECTIONS=1):
+            for _ in range(3):
+                async with WebSocketConversation(application, "/nowhere/") as peer:
+                    assert (await peer.refused()).status == 404
+        assert application.connections == 0
+
     @on_event_loop
     async def test_path_that_leads_nowhere_needs_no_room(self) -> None:
         with override_settings(MIDDLEWARE=[], WEBSOCKET_MAX_THREADS=0):

@@ -6,9 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from adwebsocket.conf import PREFIX, Settings, get_settings
+from adwebsocket.conf import PREFIX, Settings, get_limits, get_settings
 from adwebsocket.protocol.deflate import DeflateOptions
 from adwebsocket.transport.limits import Limits
 
@@ -21,6 +22,14 @@ OTHER_VALUES: dict[str, Any] = {
     "outbox_bytes": 4,
     "compression": {"level": 1},
     "close_timeout": 5.5,
+    "max_frame_size": 8,
+    "max_fragments": 9,
+    "max_header_size": 10,
+    "handshake_timeout": 11.5,
+    "send_timeout": 12.5,
+    "ping_interval": 13.5,
+    "ping_timeout": 14.5,
+    "max_connections": 15,
     "max_threads": 6,
     "async_threads": 7,
 }
@@ -31,7 +40,7 @@ def test_project_that_says_nothing_gets_the_defaults() -> None:
 
 
 def test_defaults_are_those_of_the_transport_and_compression() -> None:
-    assert get_settings().limits() == Limits(compression=DeflateOptions())
+    assert get_limits() == Limits(compression=DeflateOptions())
 
 
 def test_every_setting_has_a_value_here() -> None:
@@ -65,13 +74,20 @@ def test_list_of_origins_becomes_a_tuple() -> None:
 def test_limits_come_from_the_settings() -> None:
     overrides = {PREFIX + name.upper(): value for name, value in OTHER_VALUES.items()}
     with override_settings(**overrides):
-        assert get_settings().limits() == Limits(
+        assert get_limits() == Limits(
             max_message_size=1,
             inbox_messages=2,
             inbox_bytes=3,
             outbox_bytes=4,
             compression=DeflateOptions(level=1),
             close_timeout=5.5,
+            max_frame_size=8,
+            max_fragments=9,
+            max_header_size=10,
+            handshake_timeout=11.5,
+            send_timeout=12.5,
+            ping_interval=13.5,
+            ping_timeout=14.5,
         )
 
 
@@ -88,7 +104,7 @@ def test_compression_is_on_off_or_described(
     setting: bool | dict[str, Any], options: DeflateOptions | None
 ) -> None:
     with override_settings(WEBSOCKET_COMPRESSION=setting):
-        assert get_settings().limits().compression == options
+        assert get_limits().compression == options
 
 
 def test_compression_that_does_not_exist_raises_and_names_the_option() -> None:
@@ -96,10 +112,34 @@ def test_compression_that_does_not_exist_raises_and_names_the_option() -> None:
         override_settings(WEBSOCKET_COMPRESSION={"levle": 1}),
         pytest.raises(TypeError, match="levle"),
     ):
-        get_settings().limits()
+        get_limits()
 
 
-def test_view_may_have_its_own_message_size() -> None:
-    limits = get_settings().limits(1234)
-    assert limits.max_message_size == 1234
-    assert limits.outbox_bytes == Limits().outbox_bytes
+def test_limits_are_one_object_until_a_setting_changes() -> None:
+    limits = get_limits()
+    assert get_limits() is limits
+    with override_settings(WEBSOCKET_INBOX_MESSAGES=1):
+        assert get_limits().inbox_messages == 1
+    assert get_limits() == limits
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("WEBSOCKET_MAX_THREADS", -1, "a whole number of at least 0, not -1"),
+        ("WEBSOCKET_MAX_THREADS", None, "a whole number of at least 0, not None"),
+        ("WEBSOCKET_MAX_MESSAGE_SIZE", 0, "a whole number of at least 1, not 0"),
+        ("WEBSOCKET_MAX_MESSAGE_SIZE", 1.5, "a whole number of at least 1, not 1.5"),
+        ("WEBSOCKET_MAX_CONNECTIONS", True, "a whole number of at least 0 or None, not True"),
+        ("WEBSOCKET_CLOSE_TIMEOUT", "10", "a number of at least 0.001, not '10'"),
+        ("WEBSOCKET_PING_INTERVAL", 0, "a number of at least 0.001 or None, not 0"),
+    ],
+)
+def test_number_that_has_no_meaning_raises_and_says_what_was_expected(
+    name: str, value: Any, expected: str
+) -> None:
+    with (
+        override_settings(**{name: value}),
+        pytest.raises(ImproperlyConfigured, match=f"{name} must be {expected}"),
+    ):
+        get_settings()

@@ -157,6 +157,22 @@ async def describe_async_socket(request: Any) -> None:
     await request.websocket.send(type(request.websocket).__name__)
 
 
+def choose(request: HttpRequest, offered: list[str]) -> str | None:
+    """Choose as the query string says."""
+    choices = {"last": offered[-1] if offered else None, "none": None, "mine": "mine"}
+    return choices[request.META["QUERY_STRING"]]
+
+
+@require_websocket(subprotocols=choose)
+def choosing(request: Any) -> None:
+    request.websocket.send(str(request.websocket.subprotocol))
+
+
+@require_websocket(subprotocols=choose)
+async def async_choosing(request: Any) -> None:
+    await request.websocket.send(str(request.websocket.subprotocol))
+
+
 @require_websocket(subprotocols=["first", "second"])
 def with_subprotocols(request: Any) -> None:
     request.websocket.send(str(request.websocket.subprotocol))
@@ -218,6 +234,8 @@ urlpatterns = [
     path("describe/sync/", describe_socket),
     path("describe/async/", describe_async_socket),
     path("subprotocols/", with_subprotocols),
+    path("choosing/sync/", choosing),
+    path("choosing/async/", async_choosing),
     path("small/", with_small_messages),
     path("origins/", with_origins),
     path("manual/sync/", manual),
@@ -488,6 +506,33 @@ class TestOptions:
             assert (await peer.accepted())["subprotocol"] is None
             await peer.message()
             await peer.closed()
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    @pytest.mark.parametrize(
+        ("query", "offered", "chosen"),
+        [
+            ("last", ["a", "b", "c"], "c"),
+            ("last", [], None),
+            ("none", ["a"], None),
+        ],
+    )
+    @on_event_loop
+    async def test_function_chooses_the_subprotocol(
+        self, query: str, offered: list[str], chosen: str | None, colour: str
+    ) -> None:
+        path = f"/choosing/{colour}/"
+        async with connect(path, subprotocols=offered, query_string=query.encode()) as peer:
+            assert (await peer.accepted())["subprotocol"] == chosen
+            assert await peer.message() == str(chosen)
+            await peer.closed()
+
+    @on_event_loop
+    async def test_function_that_chooses_what_was_not_offered_is_a_500(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with connect("/choosing/sync/", subprotocols=["a"], query_string=b"mine") as peer:
+            assert (await peer.refused()).status == 500
+        assert "chose 'mine', but the client offered ['a']" in caplog.text
 
     @on_event_loop
     async def test_server_that_tells_no_subprotocols_is_fine(self) -> None:

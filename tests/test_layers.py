@@ -29,7 +29,7 @@ LAYERS = [
     {"_version", "exceptions"},
     {"protocol"},
     {"transport"},
-    {"async_websocket", "websocket"},
+    {"async_websocket", "websocket", "websocket_base"},
     {"runners"},
     {"conf", "database", "decorators", "handlers", "middleware", "origins", "request"},
     {
@@ -40,13 +40,14 @@ LAYERS = [
         "checks",
         "cli",
         "compat",
+        "descriptors",
         "management",
         "serving",
         "testing",
     },
 ]
 # The two that stand side by side: what executes a view does not know what a WebSocket is.
-STRANGERS = {"runners": {"async_websocket", "websocket"}}
+STRANGERS = {"runners": {"async_websocket", "websocket", "websocket_base"}}
 
 # Which third-party packages may be imported where; the longest prefix counts.
 DJANGO = {"asgiref", "django"}
@@ -55,9 +56,12 @@ FENCES: dict[str, set[str]] = {
     "exceptions": set(),
     "protocol": {"websockets"},
     "transport": set(),
+    "transport.uvicorn_http": {"httptools", "uvicorn"},
     "transport.uvicorn_protocol": {"uvicorn"},
+    "transport.uvicorn_scope": {"uvicorn"},
     "async_websocket": set(),
     "websocket": set(),
+    "websocket_base": set(),
     "runners": set(),
     "runners.greenlets": {"greenlet"},
     # dotenv: uvicorn's own optional dependency; the runner says how to install it.

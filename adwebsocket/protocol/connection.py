@@ -7,10 +7,9 @@ due. It has no clock and no socket; when to give up waiting is the driver's busi
 
 from __future__ import annotations
 
-import codecs
 from typing import TYPE_CHECKING, Final
 
-from ..exceptions import ProtocolError
+from ..exceptions import IllegalTransition, ProtocolError
 from .codes import CloseCode, Opcode
 from .events import Close, Ping, Pong
 from .frames import (
@@ -28,6 +27,7 @@ from .frames import (
     parse_close,
     payload_length,
 )
+from .messages import IncomingMessage
 from .state import State, Step, next_state
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .deflate import Deflate
     from .events import Event
     from .frames import Message
+    from .messages import MessageLimits
 
     Prepared: TypeAlias = bytes | tuple[Opcode, bytes]
 
@@ -44,7 +45,6 @@ _FINAL_BINARY: Final = FINAL | Opcode.BINARY
 _RESERVED_BITS: Final = 0x70
 _OPCODES: Final = frozenset(Opcode)
 _OPEN: Final = State.OPEN
-_new_utf8_decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
 class Connection:
@@ -54,8 +54,7 @@ class Connection:
     them with ``data_to_send``, and may look first whether there are any.
 
     Arguments:
-        max_message_size: the most bytes a message may have; a longer one fails the connection
-            with 1009 as soon as a frame header announces it, or while it is inflated.
+        limits: what the peer may send in one message.
 
     Attributes:
         state: where the connection stands.
@@ -63,26 +62,23 @@ class Connection:
     """
 
     __slots__ = (
-        "_compressed",
         "_control",
-        "_decoder",
         "_fin",
         "_header",
+        "_limits",
         "_mask",
-        "_message_opcode",
+        "_max_frame_size",
+        "_message",
         "_opcode",
-        "_payload",
         "_remaining",
-        "_wire_size",
         "deflate",
-        "max_message_size",
         "output",
         "state",
     )
 
-    def __init__(self, max_message_size: int) -> None:
+    def __init__(self, limits: MessageLimits) -> None:
         self.state = State.CONNECTING
-        self.max_message_size = max_message_size
+        self.set_limits(limits)
         self.deflate: Deflate | None = None
         self.output: bytes | bytearray = b""
         # The frame being read: its incomplete header, or what is known once that is complete.
@@ -93,11 +89,15 @@ class Connection:
         self._remaining = 0
         self._control = b""
         # The message being read, while more than one piece of it is needed.
-        self._message_opcode: Opcode | None = None
-        self._compressed = False
-        self._wire_size = 0
-        self._payload: bytearray | None = None
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._message: IncomingMessage | None = None
+
+    def set_limits(self, limits: MessageLimits) -> None:
+        """Change what the peer may send in one message, before the connection is open."""
+        self._limits = limits
+        # The smaller of the two, so that a message in one piece needs one comparison.
+        self._max_frame_size = min(
+            limits.max_frame_size or limits.max_message_size, limits.max_message_size
+        )
 
     # What the driver says
 
@@ -135,7 +135,16 @@ class Connection:
         return encode_frame(opcode, self.deflate.compress(payload), compressed=True)
 
     def send_ping(self, payload: bytes = b"") -> None:
-        """Put a ping in the output; ``payload`` has at most 125 bytes."""
+        """Put a ping in the output (section 5.5.2).
+
+        Raises:
+            ValueError: the payload has more than 125 bytes.
+            IllegalTransition: the connection is not open.
+        """
+        if len(payload) > MAX_CONTROL_PAYLOAD:
+            raise ValueError(f"a ping holds at most 125 bytes, got {len(payload)}")
+        if self.state is not _OPEN:
+            raise IllegalTransition(f"cannot send a ping in state {self.state.value}")
         self._emit(encode_frame(Opcode.PING, payload))
 
     def send_close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -167,7 +176,7 @@ class Connection:
         """Take note that the byte stream ended: without a close frame before, that is 1006."""
         was_talking = not self.is_over()
         self._step(Step.LOSE)
-        self._forget_message()
+        self._message = None
         return [Close(CloseCode.ABNORMAL_CLOSURE, "")] if was_talking else []
 
     def receive_data(self, data: bytes) -> list[Event]:
@@ -197,10 +206,10 @@ class Connection:
                     stop = start + length
                     if (
                         (first == _FINAL_TEXT or first == _FINAL_BINARY)
-                        and 0 <= length <= self.max_message_size
+                        and 0 <= length <= self._max_frame_size
                         and length != 127
                         and stop <= end
-                        and self._message_opcode is None
+                        and self._message is None
                     ):
                         payload = apply_mask(data[start:stop], data[start - 4 : start])
                         events.append(payload.decode() if first == _FINAL_TEXT else payload)
@@ -268,24 +277,16 @@ class Connection:
     def _begin_data_frame(self, opcode: int, length: int, compressed: bool) -> None:
         """Check that a data frame may stand here (section 5.4), and that its message may grow."""
         if opcode == Opcode.CONTINUATION:
-            if self._message_opcode is None:
+            if self._message is None:
                 raise ProtocolError(CloseCode.PROTOCOL_ERROR, "there is no message to continue")
-        elif self._message_opcode is not None:
+        elif self._message is not None:
             raise ProtocolError(
                 CloseCode.PROTOCOL_ERROR, "a message began before the one before it ended"
             )
         else:
-            self._message_opcode = Opcode(opcode)
-            self._compressed = compressed
-            self._wire_size = 0
-        self._wire_size += length
-        # Deflate adds five bytes to each 64 KiB that do not compress (RFC 1951 section 3.2.4).
-        allowance = self.max_message_size // 1024 + 64 if self._compressed else 0
-        if self._wire_size > self.max_message_size + allowance:
-            raise ProtocolError(
-                CloseCode.MESSAGE_TOO_BIG,
-                f"a message may have {self.max_message_size} bytes, got {self._wire_size}",
-            )
+            deflate = self.deflate if compressed else None
+            self._message = IncomingMessage(Opcode(opcode), self._limits, deflate)
+        self._message.begin_frame(length)
 
     def _receive_payload(self, piece: memoryview, events: list[Event]) -> None:
         unmasked = apply_mask(piece, self._mask)
@@ -297,36 +298,11 @@ class Connection:
         if self._opcode >= Opcode.CLOSE:
             self._receive_control(unmasked, complete, events)
             return
-        final = complete and self._fin
-        if self._compressed:
-            unmasked = self._inflate(unmasked, final)
-        if self._message_opcode is Opcode.TEXT:
-            self._validate_text(unmasked, final)
-        if final and self._payload is None:
-            payload: bytes | bytearray = unmasked
-        else:
-            # bytearray grows in amortised linear time, so bytes that arrive one by one do too.
-            if self._payload is None:
-                self._payload = bytearray()
-            self._payload += unmasked
-            if not final:
-                return
-            payload = self._payload
-        events.append(payload.decode() if self._message_opcode is Opcode.TEXT else bytes(payload))
-        self._forget_message()
-
-    def _inflate(self, piece: bytes, final: bool) -> bytes:
-        assert self.deflate is not None
-        so_far = 0 if self._payload is None else len(self._payload)
-        return self.deflate.inflate(piece, final=final, room=self.max_message_size - so_far)
-
-    def _validate_text(self, piece: bytes, final: bool) -> None:
-        """Fail on the first piece that cannot be UTF-8, not only when the message is whole."""
-        if self._decoder is None:
-            if final:
-                return  # in one piece: decoding it is the check
-            self._decoder = _new_utf8_decoder()
-        self._decoder.decode(piece, final)
+        assert self._message is not None
+        message = self._message.add(unmasked, final=complete and self._fin)
+        if message is not None:
+            self._message = None
+            events.append(message)
 
     def _receive_control(self, piece: bytes, complete: bool, events: list[Event]) -> None:
         # A control frame may stand between the fragments of a message, so its payload is kept
@@ -337,8 +313,8 @@ class Connection:
             return
         self._control = b""
         if self._opcode is Opcode.PING:
-            if self.state is State.OPEN:
-                self._emit(encode_frame(Opcode.PONG, payload))
+            # Also behind our own close frame, until the peer's has come (section 5.5.2).
+            self._emit(encode_frame(Opcode.PONG, payload))
             events.append(Ping(payload))
         elif self._opcode is Opcode.PONG:
             events.append(Pong(payload))
@@ -351,20 +327,15 @@ class Connection:
             # Section 5.5.1: the answer has the code that came.
             self._emit(encode_close(code))
         self._step(Step.RECEIVE_CLOSE)
-        self._forget_message()
+        self._message = None
         events.append(Close(code, reason))
 
     def _fail(self, code: int, reason: str, events: list[Event]) -> None:
         if self.state is State.OPEN:
             self._emit(encode_close(code, reason))
         self._step(Step.FAIL)
-        self._forget_message()
+        self._message = None
         events.append(Close(code, reason))
-
-    def _forget_message(self) -> None:
-        self._message_opcode = None
-        self._payload = None
-        self._decoder = None
 
     def _step(self, step: Step) -> None:
         self.state = next_state(self.state, step)

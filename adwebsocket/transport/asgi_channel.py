@@ -68,7 +68,7 @@ class AsgiChannel(Channel):
         self._close_sent = False
         self._disconnected = False
         self._can_refuse = "websocket.http.response" in (scope.get("extensions") or {})
-        self._outgoing: deque[AsgiEvent] = deque()
+        self._outgoing: deque[tuple[AsgiEvent, int]] = deque()
         self._outgoing_size = 0
         self._sender: asyncio.Task[None] | None = None
         self._receiver: asyncio.Task[None] | None = None
@@ -157,6 +157,10 @@ class AsgiChannel(Channel):
         if self.inbox.resume_if_low():
             self._resumed.set()
 
+    def unsent_bytes(self) -> int:
+        """Count the bytes of the messages that the server has not taken yet."""
+        return self._outgoing_size
+
     async def _receive_all(self) -> None:
         while True:
             await self._resumed.wait()
@@ -188,7 +192,7 @@ class AsgiChannel(Channel):
         self.end(CloseCode.NO_STATUS_RECEIVED if code is None else code, event.get("reason") or "")
 
     def _enqueue(self, event: AsgiEvent, size: int) -> None:
-        self._outgoing.append(event)
+        self._outgoing.append((event, size))
         self._outgoing_size += size
         if self._outgoing_size > self.limits.outbox_bytes:
             self.set_writable(False)
@@ -227,11 +231,12 @@ class AsgiChannel(Channel):
     async def _send_all(self) -> None:
         try:
             while self._outgoing:
-                event = self._outgoing.popleft()
+                event, size = self._outgoing.popleft()
                 if event["type"] == "websocket.close" and self.accepted:
                     await self._send_close(event)
                 else:
                     await self._send(event)
+                self._outgoing_size -= size
         except Exception as error:
             # ASGI servers say that the peer has gone by an exception of their own choice. What
             # else may be wrong must not be hidden, but is of no use to the view.

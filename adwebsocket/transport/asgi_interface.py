@@ -7,21 +7,28 @@ specification 2.5) and holds the state of that conversation, nothing of the conn
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from ..protocol.codes import CloseCode
 from .inbox import END
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
     from typing import TypeAlias
 
     from .channel import Channel
 
 AsgiEvent: TypeAlias = "MutableMapping[str, Any]"
 
+# Where uvicorn reports what goes wrong in an application.
+logger = logging.getLogger("uvicorn.error")
 
-# Where an application that knows us finds the channel in the scope.
+# What tells an application that its ``receive`` is one of ours, with a channel behind it.
 EXTENSION: Final = "adwebsocket"
+_NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class ClientDisconnected(OSError):
@@ -29,7 +36,7 @@ class ClientDisconnected(OSError):
 
 
 class AsgiInterface:
-    """The two callables of one ASGI WebSocket connection, on top of its channel."""
+    """The application's side of one ASGI WebSocket connection, on top of its channel."""
 
     __slots__ = ("_body", "_connect_received", "_refusal", "channel")
 
@@ -38,11 +45,36 @@ class AsgiInterface:
         self._connect_received = False
         self._refusal: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self._body = b""
-        channel.inbox.on_low = channel.resume_reading
 
-    def extensions(self) -> dict[str, dict[str, Any]]:
+    @staticmethod
+    def extensions() -> dict[str, Mapping[str, Any]]:
         """Give what the scope says about our abilities."""
-        return {"websocket.http.response": {}, EXTENSION: {"interface": self}}
+        return {"websocket.http.response": _NO_OPTIONS, EXTENSION: _NO_OPTIONS}
+
+    async def run(self, application: Callable[..., Awaitable[None]], scope: dict[str, Any]) -> None:
+        """Call the application, and close what it leaves open."""
+        channel = self.channel
+        try:
+            await application(scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except asyncio.CancelledError:
+            self._end(CloseCode.SERVICE_RESTART)
+            raise
+        except Exception:
+            logger.exception("Exception in ASGI application\n")
+            self._end(CloseCode.INTERNAL_ERROR)
+        else:
+            if not channel.accepted and not channel.refused and not channel.ended:
+                logger.error("ASGI callable returned without answering the handshake.")
+            self._end(CloseCode.NORMAL_CLOSURE)
+
+    def _end(self, code: CloseCode) -> None:
+        if self.channel.accepted:
+            self.channel.close(code)
+        elif not self.channel.refused:
+            headers = [(b"Content-Type", b"text/plain")]
+            self.channel.refuse(500, headers, b"Internal Server Error\n")
 
     async def receive(self) -> AsgiEvent:
         """Wait for the next event; after the end that is ``websocket.disconnect`` each time."""
@@ -63,6 +95,7 @@ class AsgiInterface:
 
         Raises:
             RuntimeError: the event is not allowed now; the message says which ones are.
+            ValueError: a close code, a close reason or a header must not be sent.
             ClientDisconnected: the peer has gone.
         """
         channel = self.channel
@@ -134,9 +167,12 @@ def find_channel(
     A middleware that put its own ``receive`` or ``send`` in place of ours listens in, and would
     hear nothing on the direct path; so that is taken only where nobody did.
     """
-    extension = (scope.get("extensions") or {}).get(EXTENSION)
-    interface = extension["interface"] if extension else None
-    if interface is None or receive != interface.receive or send != interface.send:
+    interface = getattr(receive, "__self__", None)
+    if (
+        EXTENSION not in (scope.get("extensions") or ())
+        or not isinstance(interface, AsgiInterface)
+        or receive != interface.receive
+        or send != interface.send
+    ):
         return None
-    channel: Channel = interface.channel
-    return channel
+    return interface.channel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.codes import CloseCode
 from .inbox import Inbox
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ..protocol.frames import Message
     from ..protocol.handshake import Headers
     from .limits import Limits
+    from .pings import Ping
+
+# So often a stalled peer is looked at before it is cut: more than once, since what other tasks
+# send in between can hide what it took.
+_STALL_LOOKS: Final = 8
 
 
 class Channel(ABC):
@@ -40,13 +45,17 @@ class Channel(ABC):
         senders: who waits until it is True again, or until the end; always woken together.
         ended: nothing more can be sent or received.
         close_code, close_reason: how it ended, None and "" before.
+        can_ping: whether ``ping`` works here.
         prepare: turns a message into what ``write`` takes, from any thread; raises ``TypeError``
             for a type that cannot be sent, ``UnicodeEncodeError`` for text with surrogates.
     """
 
     prepare: Callable[[Message], Any]
+    can_ping: ClassVar[bool] = False
 
     __slots__ = (
+        "_is_settled",
+        "_stall_timer",
         "accepted",
         "close_code",
         "close_reason",
@@ -62,7 +71,7 @@ class Channel(ABC):
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self.loop = loop
         self.limits = limits
-        self.inbox = Inbox(loop, limits, self.pause_reading)
+        self.inbox = Inbox(self, limits)
         self.accepted = False
         self.refused = False
         self.subprotocol: str | None = None
@@ -70,6 +79,8 @@ class Channel(ABC):
         self.senders = WaitQueue()
         self.close_code: int | None = None
         self.close_reason = ""
+        self._is_settled = False
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     @property
     def ended(self) -> bool:
@@ -105,6 +116,18 @@ class Channel(ABC):
     def resume_reading(self) -> None:
         """Go on reading, if the inbox has room again."""
 
+    @abstractmethod
+    def unsent_bytes(self) -> int:
+        """Count the bytes that wait for a slow peer, as far as they can be seen from here."""
+
+    def ping(self, ping: Ping) -> None:
+        """Send a ping and finish it when its pong comes, where ``can_ping``."""
+        raise NotImplementedError
+
+    def withdraw_ping(self, ping: Ping) -> None:
+        """Forget a ping that nobody waits for any more. From any thread."""
+        raise NotImplementedError
+
     def check_unanswered(self) -> None:
         """Raise ``RuntimeError`` where the handshake has been accepted or refused."""
         if self.accepted or self.refused:
@@ -112,17 +135,48 @@ class Channel(ABC):
 
     def end(self, code: int, reason: str) -> None:
         """Settle how the connection ended, and wake everybody who waits for it."""
-        if not self.inbox.ended:
+        if not self._is_settled:
+            self._is_settled = True
             self.close_code = code
             self.close_reason = reason
             self.inbox.finish()
             self.senders.wake_all()
+            self._stop_stall_timer()
 
     def set_writable(self, writable: bool) -> None:
-        """Take note that the peer keeps up, or does not."""
+        """Take note that the peer keeps up, or does not; who takes nothing for long is cut."""
         self.writable = writable
         if writable:
+            self._stop_stall_timer()
             self.senders.wake_all()
+        elif self._stall_timer is None and not self._is_settled:
+            self._watch_stall()
+
+    def _watch_stall(self) -> None:
+        if self.limits.send_timeout is not None:
+            self._look_again(self.limits.send_timeout, self.unsent_bytes(), _STALL_LOOKS)
+
+    def _look_again(self, timeout: float, unsent: int, looks: int) -> None:
+        self._stall_timer = self.loop.call_later(
+            timeout / _STALL_LOOKS, self._check_stall, timeout, unsent, looks - 1
+        )
+
+    def _check_stall(self, timeout: float, unsent_before: int, looks: int) -> None:
+        unsent = self.unsent_bytes()
+        if unsent < unsent_before:
+            # However slow a peer is, while it takes anything it is not cut.
+            looks = _STALL_LOOKS
+        if looks > 0:
+            self._look_again(timeout, unsent, looks)
+        else:
+            self._stall_timer = None
+            reason = f"nothing that was sent has been taken for {timeout:g} seconds"
+            self.close(CloseCode.TRY_AGAIN_LATER, reason)
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     async def drain(self) -> None:
         """Wait until the channel is writable again, or over."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from .channel import Channel
     from .limits import Limits
 
 
@@ -34,34 +35,41 @@ class Inbox:
 
     The end is an item of its own behind the last message, so that exactly one taker sees it.
     Reading pauses above either limit and resumes at half of it.
+
+    Arguments:
+        channel: what is told to pause and resume reading.
+        limits: the water marks.
+
+    Attributes:
+        ended: no message will come any more, and nothing can be sent.
+        on_low: called by a taker, in its thread, when a full inbox has room again; where that is
+            the loop's own thread, None lets the channel resume at once.
+        on_end: called by the taker of the end, in its thread.
     """
 
     __slots__ = (
+        "_has_end",
         "_high_bytes",
         "_high_messages",
         "_size",
+        "channel",
         "ended",
         "items",
-        "new_future",
+        "on_end",
         "on_low",
-        "pause_reading",
         "paused",
         "waiters",
     )
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limits: Limits,
-        pause_reading: Callable[[], None],
-    ) -> None:
-        self.new_future: Callable[[], asyncio.Future[None]] = loop.create_future
+    def __init__(self, channel: Channel, limits: Limits) -> None:
+        self.channel = channel
         self.items: deque[Item] = deque()
         self.waiters = WaitQueue()
         self.ended = False
         self.paused = False
-        self.pause_reading = pause_reading
-        self.on_low: Callable[[], None] = _do_nothing
+        self.on_low: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
+        self._has_end = False
         self.set_limits(limits)
         self._size = 0
 
@@ -87,12 +95,21 @@ class Inbox:
 
     def finish(self) -> None:
         """Queue the end behind everything and wake all waiters. On the loop only."""
-        if not self.ended:
-            # The item first: a thread that saw ``ended`` and no item would think that the end had
-            # been reported already.
+        # The item first: a thread that saw ``ended`` and no item would think that the end had
+        # been reported already.
+        self._put_end()
+        self.ended = True
+        self.waiters.wake_all()
+
+    def finish_when_taken(self) -> None:
+        """Queue the end, which counts from the moment in which it is taken. On the loop only."""
+        self._put_end()
+        self.waiters.wake_one()
+
+    def _put_end(self) -> None:
+        if not self._has_end:
+            self._has_end = True
             self.items.append(END)
-            self.ended = True
-            self.waiters.wake_all()
 
     def take(self) -> Item:
         """Take the next item, from any thread.
@@ -103,8 +120,10 @@ class Inbox:
         item = self.items.popleft()
         if item is END:
             self.ended = True  # whoever has seen the end must not be told that it is yet to come
+            if self.on_end is not None:
+                self.on_end()
         elif self.paused and self._is_low():
-            self.on_low()
+            self._report_low()
         return item
 
     async def wait_for_item(self) -> None:
@@ -114,7 +133,7 @@ class Inbox:
         for a cancelled waiter goes to the next one.
         """
         while not self.items and not self.ended:
-            future = self.new_future()
+            future: asyncio.Future[None] = self.channel.loop.create_future()
             self.waiters.append(future.set_result)
             try:
                 await future
@@ -145,10 +164,16 @@ class Inbox:
         self._size = self._count_bytes()
         if self._size > self._high_bytes or len(self.items) > self._high_messages:
             self.paused = True
-            self.pause_reading()
+            self.channel.pause_reading()
             # A thread may have taken everything before it could see ``paused``.
             if self._is_low():
-                self.on_low()
+                self._report_low()
+
+    def _report_low(self) -> None:
+        if self.on_low is None:
+            self.channel.resume_reading()
+        else:
+            self.on_low()
 
     def _is_low(self) -> bool:
         return (
@@ -158,7 +183,3 @@ class Inbox:
 
     def _count_bytes(self) -> int:
         return sum(len(item) for item in tuple(self.items) if item is not END)
-
-
-def _do_nothing() -> None:
-    """Stand in until a facade says how it reaches the loop."""

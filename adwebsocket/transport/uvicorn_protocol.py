@@ -8,23 +8,23 @@ application. It knows nothing of Django.
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import quote, unquote
-
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from ..exceptions import HandshakeError
 from ..protocol import handshake
 from ..protocol.codes import CloseCode
 from ..protocol.connection import Connection
-from ..protocol.deflate import DeflateOptions, negotiate
-from ..protocol.events import Close
+from ..protocol.deflate import negotiate
+from ..protocol.events import Close, Pong
 from ..protocol.frames import encode_message
 from ..protocol.state import State
-from .asgi_interface import AsgiInterface, ClientDisconnected
+from .asgi_interface import AsgiInterface
 from .channel import Channel
-from .limits import Limits
+from .keepalive import NO_KEEPALIVE, get_keepalive
+from .kernel import queued_bytes
+from .pings import PingQueue
+from .uvicorn_scope import build_scope, http_version_of, limits_of, log_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +35,16 @@ if TYPE_CHECKING:
     from ..protocol.connection import Prepared
     from ..protocol.frames import Message
     from ..protocol.handshake import Headers
+    from .keepalive import Keepalive, NoKeepalive
+    from .pings import Ping
 
-logger = logging.getLogger("uvicorn.error")
-access_logger = logging.getLogger("uvicorn.access")
 
 _CONNECTING: Final = State.CONNECTING
 _OPEN: Final = State.OPEN
+_CLOSED: Final = State.CLOSED
+
+# Seconds that a view has, after the peer broke the protocol, for the messages that came before.
+_GRACE: Final = 1.0
 
 
 class WebSocketProtocol(asyncio.Protocol, Channel):
@@ -57,15 +61,21 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         "_close_timer",
         "_config",
         "_connection",
-        "_interface",
+        "_failure",
+        "_keepalive",
         "_key",
+        "_pings",
         "_scope",
         "_server_state",
         "_state",
         "_transport",
         "_unread",
+        "heard_at",
+        "keepalive_slot",
+        "pinged_at",
         "prepare",
     )
+    can_ping: ClassVar[bool] = True
     # A message goes straight to what encodes it: a method in between would cost 1 % of an echo.
     prepare: Callable[[Message], Prepared]
 
@@ -76,22 +86,25 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        limits = Limits(
-            max_message_size=config.ws_max_size,
-            compression=DeflateOptions() if config.ws_per_message_deflate else None,
-        )
+        limits = limits_of(config)
         Channel.__init__(self, _loop or asyncio.get_running_loop(), limits)
         self._config = config
         self._server_state = server_state
         self._state = app_state
-        self._connection = Connection(limits.max_message_size)
+        self._connection = Connection(limits)
         self._transport: asyncio.Transport
         self._scope: dict[str, Any] | None = None
         self._key = b""
         self._unread = b""
         self.prepare = encode_message
-        self._interface: AsgiInterface | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        # How the peer broke the protocol, while the view may still answer what came before.
+        self._failure: Close | None = None
+        self._pings: PingQueue | None = None
+        self._keepalive: Keepalive | NoKeepalive = NO_KEEPALIVE
+        self.heard_at = 0
+        self.pinged_at: int | None = None
+        self.keepalive_slot = 0
 
     # What the transport calls
 
@@ -99,8 +112,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         """Take over the transport of an HTTP connection."""
         self._transport = cast("asyncio.Transport", transport)
         # uvicorn's annotation names its own classes; it calls shutdown() on what is in here.
-        connections: set[Any] = self._server_state.connections
-        connections.add(self)
+        cast("set[Any]", self._server_state.connections).add(self)
 
     def data_received(self, data: bytes) -> None:
         """Read frames; before them, the request that uvicorn passes on."""
@@ -108,35 +120,64 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         if connection.state is _CONNECTING:
             self._receive_early(data)
             return
+        self.heard_at = self._keepalive.now
         put = self.inbox.put
         for event in connection.receive_data(data):
             if isinstance(event, (str, bytes)):
                 put(event)
             elif isinstance(event, Close):
-                self.end(event.code, event.reason)
-        if connection.output:
+                self._receive_close(event)
+            elif isinstance(event, Pong) and self._pings is not None:
+                self._pings.answer(event.payload)
+        if connection.output and self._failure is None:
             self._write_output()
-        if connection.state is not _OPEN and connection.is_over():
+        if connection.state is _CLOSED:
+            self._finish_transport()
+
+    def _receive_close(self, event: Close) -> None:
+        if self._connection.state is State.FAILED and not self.ended:
+            # Our close frame stays in the connection's output: sent now, it would overtake what
+            # the view has to say to the messages before the fault. It goes out when the view has
+            # come to the end of them, or when its time is up.
+            self._failure = event
+            self._close_timer = self.loop.call_later(_GRACE, self._finish_failure)
+            self.inbox.on_end = self._end_taken
+            self.inbox.finish_when_taken()
+        else:
+            self.end(event.code, event.reason)
+            if self._connection.state is State.FAILED:
+                self._finish_transport()
+
+    def _end_taken(self) -> None:
+        """Let out the close frame that waited for the view. In the view's thread."""
+        failure = self._failure
+        if failure is not None:
+            self.close_code, self.close_reason = failure
+            # A closed loop has taken the connection with it.
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self._finish_failure)
+
+    def _finish_failure(self) -> None:
+        """Send the close frame that was held back, and end the connection; once."""
+        if self._failure is not None:
+            self._stop_close_timer()
+            self.end(*self._failure)
+            if not self._transport.is_closing():
+                self._transport.write(self._connection.data_to_send())
             self._finish_transport()
 
     def _write_output(self) -> None:
-        """Write pongs and close frames; pongs only to a peer that takes them.
-
-        One that pings and does not read would have us store the answers. It is not read either
-        until it does.
-        """
+        """Write pongs and close frames; pongs only to a peer that takes them."""
         connection = self._connection
-        if self.writable or connection.state is not _OPEN:
+        if self.writable or connection.is_over():
             self._transport.write(connection.data_to_send())
         else:
+            # It pings and does not read: until it does, we do not read either, nor store pongs.
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
-        """Let the transport close: half a connection is of no use to a WebSocket.
-
-        It closes behind the bytes that are left to write, which a peer that does not read would
-        put off for ever.
-        """
+        """Let the transport close behind its last bytes: half a connection is of no use here."""
+        self._finish_failure()
         self._connection.receive_eof()
         self.end(CloseCode.ABNORMAL_CLOSURE, "")
         self._start_close_timer()
@@ -144,9 +185,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everybody who waits, and let go of uvicorn's books."""
         self._server_state.connections.discard(self)
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-            self._close_timer = None
+        self._stop_close_timer()
         self._connection.receive_eof()
         self._unread = b""
         self.end(CloseCode.ABNORMAL_CLOSURE, "")
@@ -159,7 +198,8 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
     def resume_writing(self) -> None:
         """Let senders go on, and pongs that had to wait."""
         self.set_writable(True)
-        if self._connection.output:
+        self.heard_at = self._keepalive.now
+        if self._connection.output and self._failure is None:
             self._transport.write(self._connection.data_to_send())
             if not self.inbox.paused and not self._transport.is_closing():
                 self._transport.resume_reading()
@@ -182,7 +222,11 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
                 self._transport.pause_reading()
             return
         try:
-            request = handshake.parse_request(data)._replace(http_version=self._http_version())
+            request = handshake.parse_request(data, max_size=self.limits.max_header_size)
+            request = request._replace(http_version=http_version_of(self._transport))
+            self._scope = build_scope(
+                self._config, self._transport, request, self._state, AsgiInterface.extensions()
+            )
             self._key = handshake.check_upgrade(
                 request.method, request.http_version, request.headers
             )
@@ -190,70 +234,10 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             headers = [(b"Content-Type", b"text/plain; charset=utf-8"), *error.headers]
             self.refuse(error.status, headers, f"{error.message}\n".encode())
             return
-        self._scope = self._build_scope(request)
-        self._start_application(self._scope)
-
-    def _http_version(self) -> str:
-        # uvicorn rewrites every request line to HTTP/1.1; the class that read it, which still
-        # owns the transport at this moment, knows better.
-        http_protocol = self._transport.get_protocol()
-        scope: dict[str, Any] = getattr(http_protocol, "scope", None) or {}
-        version: str = scope.get("http_version", "1.1")
-        return version
-
-    def _build_scope(self, request: handshake.UpgradeRequest) -> dict[str, Any]:
-        raw_path, _, query_string = request.target.partition(b"?")
-        root_path = self._config.root_path
-        self._interface = AsgiInterface(self)
-        return {
-            "type": "websocket",
-            "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
-            "http_version": request.http_version,
-            "scheme": "wss" if is_ssl(self._transport) else "ws",
-            "server": get_local_addr(self._transport),
-            "client": get_remote_addr(self._transport),
-            "root_path": root_path,
-            "path": root_path + unquote(raw_path.decode("ascii")),
-            "raw_path": root_path.encode("ascii") + raw_path,
-            "query_string": query_string,
-            "headers": request.headers,
-            "subprotocols": handshake.offered_subprotocols(request.headers),
-            "state": self._state.copy(),
-            "extensions": self._interface.extensions(),
-        }
-
-    def _start_application(self, scope: dict[str, Any]) -> None:
-        task = self.loop.create_task(self._run_application(scope))
+        conversation = AsgiInterface(self).run(self._config.loaded_app, self._scope)
+        task = self.loop.create_task(conversation)
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
-
-    async def _run_application(self, scope: dict[str, Any]) -> None:
-        assert self._interface is not None
-        app: Any = self._config.loaded_app
-        try:
-            await app(scope, self._interface.receive, self._interface.send)
-        except ClientDisconnected:
-            pass
-        except asyncio.CancelledError:
-            self._end_by_application(CloseCode.SERVICE_RESTART)
-            raise
-        except Exception:
-            logger.exception("Exception in ASGI application\n")
-            self._end_by_application(CloseCode.INTERNAL_ERROR)
-        else:
-            if not self.accepted and not self.refused and not self.ended:
-                logger.error("ASGI callable returned without answering the handshake.")
-            self._end_by_application(CloseCode.NORMAL_CLOSURE)
-        finally:
-            self._scope = scope = {}
-            self._interface = None
-
-    def _end_by_application(self, code: CloseCode) -> None:
-        """Close what the application has left open."""
-        if self.accepted:
-            self.close(code)
-        elif not self.refused:
-            self.refuse(500, [(b"Content-Type", b"text/plain")], b"Internal Server Error\n")
 
     # What the facades call
 
@@ -264,11 +248,16 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             headers = [*self._server_state.default_headers, *headers, *self._agree_on_deflate()]
             self._transport.write(handshake.encode_accept(self._key, subprotocol, headers))
             self._connection.accept()
-            self._connection.max_message_size = self.limits.max_message_size
+            self._connection.set_limits(self.limits)
             self._transport.set_write_buffer_limits(self.limits.outbox_bytes)
-            self._log_access(101)
+            self._keepalive = get_keepalive(self.loop, self.limits)
+            self._keepalive.add(self)
+            log_access(self._config, self._scope, 101)
         self.accepted = True
         self.subprotocol = subprotocol
+        # An idle connection keeps nothing of its handshake.
+        self._scope = None
+        self._key = b""
         if self._unread:
             unread, self._unread = self._unread, b""
             self._transport.resume_reading()
@@ -294,13 +283,14 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             headers = [*self._server_state.default_headers, *headers]
             self._transport.write(handshake.encode_refusal(status, headers, body))
             self._connection.refuse()
-            self._log_access(status)
+            log_access(self._config, self._scope, status)
             self._finish_transport()
             self.end(CloseCode.ABNORMAL_CLOSURE, "")
+        self._scope = None
 
     def write(self, prepared: Prepared) -> None:
         """Write a frame, unless the connection is over."""
-        if self._connection.state is _OPEN:
+        if self._connection.state is _OPEN or self._failure is not None:
             if self._transport.is_closing():
                 # After a failed write the transport drops the rest in silence, and only a sender
                 # that waits lets the loop come to connection_lost().
@@ -310,9 +300,26 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
                 prepared = self._connection.finish(prepared)
             self._transport.write(prepared)
 
+    def ping(self, ping: Ping) -> None:
+        """Send a ping, and finish it when its pong comes or the connection is over."""
+        if self._connection.state is not _OPEN:
+            ping.wake(None)
+            return
+        if self._pings is None:
+            self._pings = PingQueue()
+        self._pings.append(ping)
+        self._connection.send_ping(ping.payload)
+        self._write_output()
+
+    def withdraw_ping(self, ping: Ping) -> None:
+        """Forget a ping that nobody waits for any more. From any thread."""
+        if self._pings is not None:
+            self._pings.withdraw(ping)
+
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Begin the closing handshake; the peer has ``limits.close_timeout`` to answer."""
         if self._connection.state is not _OPEN:
+            self._finish_failure()
             return
         self._connection.send_close(code, reason)
         self._transport.write(self._connection.data_to_send())
@@ -328,11 +335,42 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
     def resume_reading(self) -> None:
         """Go on reading, if the inbox has room again."""
         is_wanted = self.inbox.resume_if_low() and not self._transport.is_closing()
+        self.heard_at = self._keepalive.now
         # With pongs that wait to be written, reading goes on when they are.
         if is_wanted and not self._connection.output:
             self._transport.resume_reading()
 
+    def unsent_bytes(self) -> int:
+        """Count the bytes that the peer has not taken."""
+        return self._transport.get_write_buffer_size() + queued_bytes(self._transport)
+
+    # What the keepalive calls
+
+    def is_excused(self) -> bool:
+        """Tell whether the peer's silence may be our fault: it is not read, or not reached."""
+        return self.inbox.paused or not self.writable
+
+    def send_keepalive(self) -> None:
+        """Ping the peer; its pong, or anything else, shows that it is there."""
+        self._connection.send_ping()
+        self._write_output()
+
+    def take_for_gone(self) -> None:
+        """Close with 1011; the close timer sees to the rest."""
+        seconds = self.limits.ping_timeout
+        self.close(CloseCode.INTERNAL_ERROR, f"no sign of life {seconds:g} seconds after a ping")
+
     # The end
+
+    def end(self, code: int, reason: str) -> None:
+        """Settle how the connection ended, wake everybody who waits, and stop looking after it."""
+        if self._failure is not None:
+            code, reason = self._failure
+            self._failure = None
+        super().end(code, reason)
+        self._keepalive.discard(self)
+        if self._pings is not None:
+            self._pings.give_up()
 
     def _finish_transport(self) -> None:
         """Close the byte stream behind the last bytes (RFC 6455 section 7.1.1).
@@ -356,13 +394,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
                 self.limits.close_timeout, self._transport.abort
             )
 
-    def _log_access(self, status: int) -> None:
-        scope = self._scope
-        if self._config.access_log and scope:
-            path = quote(scope["path"])
-            if scope["query_string"]:
-                path = f"{path}?{scope['query_string'].decode('latin-1')}"
-            client = ":".join(map(str, scope["client"])) if scope["client"] else ""
-            access_logger.info(
-                '%s - "%s %s HTTP/%s" %d', client, "GET", path, scope["http_version"], status
-            )
+    def _stop_close_timer(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None

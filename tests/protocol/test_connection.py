@@ -26,11 +26,12 @@ from client_frames import (
 from adwebsocket.exceptions import IllegalTransition
 from adwebsocket.protocol.connection import Connection
 from adwebsocket.protocol.events import Close, Ping, Pong
+from adwebsocket.protocol.messages import MessageLimits
 from adwebsocket.protocol.state import State
 
 
 def open_connection(max_message_size: int = MAX_MESSAGE_SIZE) -> Connection:
-    connection = Connection(max_message_size)
+    connection = Connection(MessageLimits(max_message_size))
     connection.accept()
     return connection
 
@@ -87,7 +88,7 @@ def test_example_long_binary_message_once_it_is_masked(header: str, length: int)
 
 
 def test_accepting_opens_and_refusing_closes() -> None:
-    accepted, refused = Connection(10), Connection(10)
+    accepted, refused = Connection(MessageLimits(10)), Connection(MessageLimits(10))
     assert accepted.state is refused.state is State.CONNECTING
 
     accepted.accept()
@@ -99,7 +100,7 @@ def test_accepting_opens_and_refusing_closes() -> None:
 
 
 def test_client_that_goes_before_the_answer_gives_no_event() -> None:
-    connection = Connection(10)
+    connection = Connection(MessageLimits(10))
 
     assert connection.receive_eof() == []
     assert connection.state is State.CLOSED
@@ -226,6 +227,50 @@ def test_message_before_the_long_one_is_still_received() -> None:
     assert events[1:] == [Close(1009, "a message may have 5 bytes, got 6")]
 
 
+def limited(max_frame_size: int | None = None, max_fragments: int | None = None) -> Connection:
+    connection = Connection(MessageLimits(1000, max_frame_size, max_fragments))
+    connection.accept()
+    return connection
+
+
+@pytest.mark.parametrize("fin", [True, False])
+def test_frame_that_announces_too_much_is_1009(fin: bool) -> None:
+    header = client_frame(BINARY, b"x" * 200, fin=fin)[:8]
+
+    assert limited(max_frame_size=200).receive_data(header) == []
+    assert limited(max_frame_size=199).receive_data(header) == [
+        Close(1009, "a frame may have 199 bytes, got 200")
+    ]
+
+
+def test_frames_within_their_limit_make_a_longer_message() -> None:
+    connection = limited(max_frame_size=10)
+    data = client_frame(TEXT, b"x" * 10, fin=False) + client_frame(CONTINUATION, b"y" * 10)
+
+    assert connection.receive_data(data) == ["x" * 10 + "y" * 10]
+
+
+def test_frame_limit_above_the_message_limit_changes_nothing() -> None:
+    assert limited(max_frame_size=2000).receive_data(client_frame(TEXT, b"x" * 1001)) == [
+        Close(1009, "a message may have 1000 bytes, got 1001")
+    ]
+
+
+def test_one_fragment_too_many_is_1009_empty_or_not() -> None:
+    connection = limited(max_fragments=3)
+    empty = client_frame(CONTINUATION, fin=False)
+
+    assert connection.receive_data(client_frame(TEXT, b"x", fin=False) + empty * 2) == []
+    assert connection.receive_data(empty) == [Close(1009, "a message may have 3 fragments, got 4")]
+
+
+def test_fragments_are_counted_for_each_message() -> None:
+    connection = limited(max_fragments=2)
+    message = client_frame(TEXT, b"a", fin=False) + client_frame(CONTINUATION, b"b")
+
+    assert connection.receive_data(message * 3) == ["ab"] * 3
+
+
 # Faults of the peer
 
 
@@ -325,12 +370,22 @@ def test_messages_before_the_answer_to_our_close_frame_are_received() -> None:
     assert connection.receive_data(data) == ["crossing", Close(1005, "")]
 
 
-def test_ping_after_our_close_frame_is_not_answered() -> None:
+def test_ping_after_our_close_frame_is_answered() -> None:
     connection = open_connection()
     connection.send_close()
     connection.data_to_send()
 
     assert connection.receive_data(client_frame(PING, b"x")) == [Ping(b"x")]
+    assert connection.data_to_send() == b"\x8a\x01x"
+
+
+def test_ping_after_the_close_frames_of_both_is_ignored() -> None:
+    connection = open_connection()
+    connection.send_close()
+    connection.receive_data(client_frame(CLOSE))
+    connection.data_to_send()
+
+    assert connection.receive_data(client_frame(PING, b"x")) == []
     assert connection.data_to_send() == b""
 
 
@@ -345,7 +400,7 @@ def test_close_that_must_not_be_sent_raises_and_changes_nothing(code: int, reaso
 
 
 def test_close_before_opening_or_twice_raises_and_sends_nothing() -> None:
-    connection = Connection(10)
+    connection = Connection(MessageLimits(10))
     with pytest.raises(IllegalTransition, match="send close in state connecting"):
         connection.send_close()
     connection.accept()
@@ -378,6 +433,21 @@ def test_ping_is_put_in_the_output() -> None:
     connection.send_ping()
 
     assert connection.output == b"\x89\x0cstill there?\x89\x00"
+
+
+def test_ping_of_more_than_125_bytes_raises() -> None:
+    with pytest.raises(ValueError, match="at most 125 bytes, got 126"):
+        open_connection().send_ping(b"x" * 126)
+
+
+def test_ping_behind_our_close_frame_raises() -> None:
+    connection = open_connection()
+    connection.send_close()
+    connection.data_to_send()
+
+    with pytest.raises(IllegalTransition, match="cannot send a ping in state closing"):
+        connection.send_ping()
+    assert connection.data_to_send() == b""
 
 
 def test_output_is_given_once_in_order() -> None:

@@ -11,8 +11,6 @@ meant, and the streams here are made so that they do not show, except in the tes
 * A control frame has no part in the limit of message sizes here. websockets counts it, so a ping
   may fail with 1009 there.
 * The close frame in answer has the code here, and the reason too there. Either is allowed (5.5.1).
-* Pings that come between our close frame and the peer's go unanswered here, as nothing follows a
-  close frame of ours; websockets answers them, which is the letter of 5.5.2.
 * A header that breaks a rule fails here when it is complete; there the rules for control frames,
   reserved bits and order are looked at when the payload is. So frames here are whole, and break
   one rule each.
@@ -50,6 +48,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from adwebsocket.protocol.connection import Connection
+from adwebsocket.protocol.messages import MessageLimits
 
 if TYPE_CHECKING:
     from websockets.frames import Frame
@@ -75,7 +74,7 @@ def pongs_in(output: bytes) -> list[bytes]:
 
 
 def read_here(data: bytes, max_size: int, *, closing: bool = False) -> Heard:
-    connection = Connection(max_size)
+    connection = Connection(MessageLimits(max_size))
     connection.accept()
     if closing:
         connection.send_close()
@@ -206,8 +205,8 @@ def test_difference_ping_counts_as_message_there_only() -> None:
     assert read_there(data, 20) == Heard([], [], [1009])
 
 
-def test_difference_ping_after_our_close_frame_is_answered_there_only() -> None:
+def test_ping_after_our_close_frame_is_answered() -> None:
     data = client_frame(PING, b"x")
 
-    assert read_here(data, 20, closing=True).pongs == []
+    assert read_here(data, 20, closing=True).pongs == [b"x"]
     assert read_there(data, 20, closing=True).pongs == [b"x"]

@@ -32,6 +32,7 @@ from adwebsocket.protocol.connection import Connection
 from adwebsocket.protocol.deflate import DeflateOptions, negotiate
 from adwebsocket.protocol.events import Close, Ping
 from adwebsocket.protocol.handshake import check_upgrade, encode_accept, parse_request
+from adwebsocket.protocol.messages import MessageLimits
 
 if TYPE_CHECKING:
     from adwebsocket.protocol.events import Event
@@ -52,7 +53,7 @@ def open_connection(
     options = DeflateOptions(context_takeover=takeover, minimum_size=minimum_size)
     agreed = negotiate([(b"sec-websocket-extensions", b"permessage-deflate")], options)
     assert agreed is not None
-    connection = Connection(max_message_size)
+    connection = Connection(MessageLimits(max_message_size))
     connection.deflate = agreed[1]
     connection.accept()
     return connection
@@ -127,7 +128,7 @@ def test_reserved_bit_where_it_means_nothing_is_1002(data: bytes) -> None:
 
 
 def test_reserved_bit_without_the_agreement_is_1002() -> None:
-    connection = Connection(100)
+    connection = Connection(MessageLimits(100))
     connection.accept()
 
     assert codes(connection.receive_data(compressed_frame(TEXT, HELLO))) == [1002]
@@ -266,7 +267,7 @@ def test_long_message_is_sent_compressed_and_short_one_as_it_is() -> None:
 
 
 def test_without_the_agreement_messages_are_sent_as_they_are() -> None:
-    connection = Connection(100)
+    connection = Connection(MessageLimits(100))
 
     assert connection.prepare(b"x" * 100) == b"\x82\x64" + b"x" * 100
 
@@ -324,7 +325,7 @@ def test_client_of_websockets_and_the_connection_understand_each_other(
     key = check_upgrade(request.method, request.http_version, request.headers)
     agreed = negotiate(request.headers, DeflateOptions(context_takeover=takeover, minimum_size=0))
     assert agreed is not None
-    connection = Connection(MAX_MESSAGE_SIZE)
+    connection = Connection(MessageLimits(MAX_MESSAGE_SIZE))
     connection.deflate = agreed[1]
     connection.accept()
     extensions = [(b"Sec-WebSocket-Extensions", agreed[0].encode())]

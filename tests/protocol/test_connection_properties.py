@@ -30,6 +30,7 @@ from websockets.frames import Frame, Opcode
 
 from adwebsocket.protocol.connection import Connection
 from adwebsocket.protocol.events import Close, Ping, Pong
+from adwebsocket.protocol.messages import MessageLimits
 from adwebsocket.protocol.state import State
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def read(
     pieces: Iterable[bytes], *, closing: bool = False, max_size: int = MAX_MESSAGE_SIZE
 ) -> Outcome:
     """Give the pieces to a new connection, one after the other, then the end."""
-    connection = Connection(max_size)
+    connection = Connection(MessageLimits(max_size))
     connection.accept()
     if closing:
         connection.send_close()
@@ -227,7 +228,7 @@ def test_mutated_streams_give_events_and_at_most_one_close(data: bytes, closing:
 @given(data=random_bytes)
 @pytest.mark.parametrize("state", [State.CONNECTING, State.FAILED, State.CLOSED])
 def test_bytes_have_no_meaning_where_nobody_talks(state: State, data: bytes) -> None:
-    connection = Connection(MAX_MESSAGE_SIZE)
+    connection = Connection(MessageLimits(MAX_MESSAGE_SIZE))
     if state is State.CLOSED:
         connection.refuse()
     elif state is State.FAILED:

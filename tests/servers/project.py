@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
     from adwebsocket import AsyncWebSocket, WebSocket
     from adwebsocket.request import WebSocketRequest
-    from adwebsocket.websocket import WebSocketBase
+    from adwebsocket.websocket_base import WebSocketBase
 
     Receive = Callable[[], Awaitable[Any]]
     Send = Callable[[Any], Awaitable[None]]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import NoReturn
 
+    from adwebsocket.transport.limits import Limits
+
     Event = dict[str, Any]
     Receive = Callable[[], Awaitable[Event]]
     Send = Callable[[Event], Awaitable[None]]
@@ -201,7 +203,9 @@ class Server:
         protocols, transports: those of the connections, in the order in which they came.
     """
 
-    def __init__(self, application: Application, options: dict[str, Any]) -> None:
+    def __init__(
+        self, application: Application, limits: Limits | None, options: dict[str, Any]
+    ) -> None:
         self.config = Config(
             app=application,
             http="h11",
@@ -212,6 +216,8 @@ class Server:
             **options,
         )
         self.config.load()
+        if limits is not None:
+            self.config.limits = limits  # type: ignore[attr-defined] # as our runner does
         self.state = ServerState()
         self.state.default_headers = [(b"server", b"test")]
         self.app_state: dict[str, Any] = {}
@@ -220,8 +226,12 @@ class Server:
         self.clients: list[Client] = []
         self.address: tuple[str, int] = ("", 0)
 
-    async def connect(self) -> Client:
-        client = Client(socket.socket())
+    async def connect(self, receive_buffer: int | None = None) -> Client:
+        """Connect a client, with so many bytes for what it has not read where that matters."""
+        plain_socket = socket.socket()
+        if receive_buffer is not None:
+            plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client = Client(plain_socket)
         self.clients.append(client)
         await asyncio.get_running_loop().sock_connect(client.socket, self.address)
         return client
@@ -232,9 +242,17 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serve(application: Application, **options: Any) -> AsyncIterator[Server]:
-    """Serve an application; in the end, every connection must go when its client has gone."""
-    server = Server(application, options)
+async def serve(
+    application: Application, limits: Limits | None = None, **options: Any
+) -> AsyncIterator[Server]:
+    """Serve an application; in the end, every connection must go when its client has gone.
+
+    Arguments:
+        application: what to serve.
+        limits: the bounds of a connection, as our runner sets them.
+        options: for uvicorn's configuration.
+    """
+    server = Server(application, limits, options)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(lambda: Front(server), "127.0.0.1", 0)
     server.address = listener.sockets[0].getsockname()

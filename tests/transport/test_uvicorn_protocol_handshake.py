@@ -166,7 +166,7 @@ def test_client_without_an_address_is_served(run: Run) -> None:
         await echo(scope, receive, send)
 
     async def main() -> None:
-        server = Server(application, {})
+        server = Server(application, None, {})
         near, far = socket.socketpair()
         await asyncio.get_running_loop().connect_accepted_socket(lambda: Front(server), near)
         client = Client(far)

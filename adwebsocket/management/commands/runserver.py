@@ -20,11 +20,10 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.commands.runserver import Command as RunserverCommand
 from django.utils.module_loading import import_string
-from uvicorn.config import Config
 from uvicorn.server import Server
 
 from ...asgi import get_asgi_application
-from ...serving import PROTOCOL_CLASS, exit_within, is_stock_django
+from ...serving import PROTOCOL_CLASS, RunnerConfig, exit_within, is_stock_django
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -155,7 +154,7 @@ class DevelopmentServer:
         """Take the application to serve."""
         send_logs_to_console()
         self.server = PromptServer(
-            Config(
+            RunnerConfig(
                 application,
                 ws=PROTOCOL_CLASS,
                 workers=1,

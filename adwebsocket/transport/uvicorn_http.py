@@ -1,0 +1,130 @@
+"""uvicorn's HTTP protocol, with bounds on how long and how large a request's head may be.
+
+Our runner uses it in front of the WebSocket protocol class. It adds what uvicorn leaves open: a
+client that sends its head byte by byte, or without end, would hold a connection for ever.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from httptools import HttpParserUpgrade
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .limits import Limits
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.config import Config
+
+# Seconds in which a refused client's input is discarded.
+_LINGER = 1.0
+_TOO_SLOW = (408, b"Request Timeout", b"The request line and the headers did not come in time.\n")
+_TOO_LARGE = (431, b"Request Header Fields Too Large", b"The headers are too large.\n")
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Serve HTTP/1.1 on a connection, until it becomes a WebSocket.
+
+    Arguments:
+        config: uvicorn's configuration; its attribute ``limits``, where it has one, gives
+            ``max_header_size`` and ``handshake_timeout``.
+        arguments: uvicorn's own.
+    """
+
+    def __init__(self, config: Config, **arguments: Any) -> None:
+        super().__init__(config, **arguments)
+        self._limits: Limits = getattr(config, "limits", Limits())
+        self._is_in_head = False
+        self._is_new_head = False
+        self._is_refused = False
+        self._head_size = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        self._data = data
+        self._is_new_head = False
+        super().data_received(data)
+        self._data = b""
+        # A head that begins in this piece may stand behind a long body.
+        if self._is_in_head and not self._is_new_head:
+            self._head_size += len(data)
+            if self._head_size > self._limits.max_header_size:
+                self._refuse(*_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+        self._is_new_head = True
+        self._head_size = 1
+
+    def on_headers_complete(self) -> None:
+        self._stop_head_timer()
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        # uvicorn calls this while it handles the exception that says where the head has ended.
+        upgrade = sys.exc_info()[1]
+        assert isinstance(upgrade, HttpParserUpgrade)
+        early_frames = self._data[upgrade.args[0] :]
+        super().handle_websocket_upgrade()
+        # The parser refers to this object and this to the parser: together they would stay until
+        # the garbage collector comes, 4 KB for each connection.
+        self.parser = None  # type: ignore[assignment]
+        if early_frames:
+            protocol: Any = self.transport.get_protocol()
+            protocol.data_received(early_frames)
+
+    def _get_upgrade(self) -> bytes | None:
+        """Give b"websocket" where the headers ask for it, in lists and several lines or not."""
+        tokens: dict[bytes, set[bytes]] = {b"connection": set(), b"upgrade": set()}
+        for name, value in self.headers:
+            if name in tokens:
+                tokens[name].update(token.strip() for token in value.lower().split(b","))
+        if b"upgrade" in tokens[b"connection"] and b"websocket" in tokens[b"upgrade"]:
+            return b"websocket"
+        return None
+
+    def _await_head(self) -> None:
+        self._is_in_head = True
+        if self._head_timer is None and self._limits.handshake_timeout is not None:
+            self._head_timer = self.loop.call_later(
+                self._limits.handshake_timeout, self._refuse, *_TOO_SLOW
+            )
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int, phrase: bytes, text: bytes) -> None:
+        """Answer a head that is not complete, and close; one that never began gets no answer."""
+        self._stop_head_timer()
+        self._is_refused = True
+        if self._head_size > 0:
+            self.transport.write(
+                b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (status, phrase, len(text), text)
+            )
+        if self.transport.can_write_eof():
+            # Closed with input unread, the system would send a reset, which can destroy the answer
+            # on its way to a client that is still writing.
+            self.transport.write_eof()
+            self._head_timer = self.loop.call_later(_LINGER, self.transport.abort)
+        else:
+            self.transport.close()

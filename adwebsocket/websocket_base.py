@@ -1,0 +1,212 @@
+"""What the blocking WebSocket and its async twin share: everything that does not wait.
+
+It stands on the channel seam and knows neither Django nor which server carries the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from .exceptions import ConnectionClosed
+from .protocol.codes import CloseCode
+from .protocol.frames import check_close
+from .protocol.handshake import check_header
+from .transport.inbox import END
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeAlias
+
+    from .transport.channel import Channel
+    from .transport.limits import Limits
+    from .transport.pings import Ping
+
+    HeaderItems: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
+
+# Seconds after which a pong is taken to be lost, where a view does not say otherwise.
+PING_TIMEOUT: Final = 20.0
+
+
+class WebSocketBase(ABC):
+    """What the blocking and the async WebSocket share: all that does not wait.
+
+    Attributes:
+        json_encoder: the encoder class of ``send_json``; under Django, ``DjangoJSONEncoder``.
+    """
+
+    json_encoder: ClassVar[type[json.JSONEncoder]] = json.JSONEncoder
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._inbox = channel.inbox
+        self._answered = False
+        self._closed = False
+        # What this side has said, before the loop has come to it.
+        self._subprotocol: str | None = None
+        self._own_close: tuple[int, str] | None = None
+
+    def read(self, fallback: Any = None) -> Any:
+        """Take a message without waiting.
+
+        Arguments:
+            fallback: what to return while no message is there.
+
+        Returns:
+            ``str`` for a text message, ``bytes`` for a binary one, ``fallback`` when nothing is
+            queued, and None once when the connection has ended.
+
+        Raises:
+            ConnectionClosed: the end has been reported before.
+        """
+        try:
+            item = self._inbox.take()
+        except IndexError:
+            # With the end still queued it came just now: the next call reports it.
+            if self._inbox.ended and not self._inbox.items:
+                raise self._connection_closed() from None
+            return fallback
+        return None if item is END else item
+
+    def count_messages(self) -> int:
+        """Count the messages that are queued."""
+        return self._inbox.count()
+
+    def has_messages(self) -> bool:
+        """Tell whether a message is queued, so that ``wait()`` would return it at once."""
+        return self._inbox.count() > 0
+
+    def is_closed(self) -> bool:
+        """Tell whether the connection is over and no message is left to read.
+
+        True at once after the own ``close()``, and without any read or write once the peer has
+        gone, but never before the last message that came has been taken.
+        """
+        return self._closed or (self._inbox.ended and self._inbox.count() == 0)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more, be it that messages are left to read."""
+        return self._closed or self._inbox.ended
+
+    @property
+    def close_code(self) -> int | None:
+        """How the connection ended (RFC 6455 section 7.1.5), None while it is open.
+
+        The peer's code, 1005 where it gave none, 1006 where the connection was lost, or the code
+        with which this side closed first.
+        """
+        code = self._channel.close_code
+        return self._own_close[0] if code is None and self._own_close else code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason that came with ``close_code``, an empty string where there was none."""
+        if self._channel.close_code is None and self._own_close:
+            return self._own_close[1]
+        return self._channel.close_reason
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the handshake settled on, or None."""
+        return self._subprotocol
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the handshake has been accepted, by the decorator or by ``accept()``."""
+        return self._answered
+
+    @abstractmethod
+    def accept(self, subprotocol: str | None = None, headers: HeaderItems = ()) -> Any:
+        """Accept the handshake."""
+
+    @abstractmethod
+    def refuse(self, status: int, headers: HeaderItems, body: bytes) -> None:
+        """Answer the handshake with an HTTP response instead."""
+
+    @abstractmethod
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> Any:
+        """Close the connection behind what was sent."""
+
+    def configure(self, limits: Limits) -> None:
+        """Set the bounds of the connection; for decorators, before the handshake is accepted."""
+        self._channel.configure(limits)
+
+    def ends_quietly(self, error: BaseException) -> bool:
+        """Tell whether an exception is the normal way out of a view, because the peer has gone.
+
+        That is this socket's own ``ConnectionClosed`` only: one from another socket, in a view
+        whose connection stands, is a fault of the view.
+        """
+        return isinstance(error, ConnectionClosed) and self.closed
+
+    def _connection_closed(self) -> ConnectionClosed:
+        code = self.close_code
+        return ConnectionClosed(
+            CloseCode.ABNORMAL_CLOSURE if code is None else code, self.close_reason
+        )
+
+    def _cannot_send(self) -> Exception:
+        if not self._answered and not self._closed:
+            return RuntimeError(
+                "the handshake has not been accepted yet: call request.websocket.accept() first"
+            )
+        return self._connection_closed()
+
+    def _check_ping(self) -> None:
+        if not self._channel.can_ping:
+            raise RuntimeError(
+                "this ASGI server offers no pings to applications; serve with adwebsocket, or "
+                "with uvicorn --ws adwebsocket:WebSocketProtocol"
+            )
+        if self.closed or not self._answered:
+            raise self._cannot_send()
+
+    def _latency_of(self, ping: Ping) -> float:
+        if ping.latency is None:
+            raise self._connection_closed()
+        return ping.latency
+
+    def _begin_accept(self, subprotocol: str | None, headers: HeaderItems) -> Callable[[], None]:
+        if self._answered or self._closed:
+            raise RuntimeError("the handshake has been answered already")
+        encoded = _encode_headers(headers)
+        if subprotocol is not None:
+            check_header(b"sec-websocket-protocol", subprotocol.encode("latin-1"))
+        self._answered = True
+        self._subprotocol = subprotocol
+        return partial(self._channel.accept, subprotocol, encoded)
+
+    def _begin_close(self, code: int, reason: str) -> Callable[[], None] | None:
+        """Give what the loop has to do, or None where the connection is over already."""
+        check_close(code, reason)
+        if self.closed:
+            return None
+        self._closed = True
+        if not self._answered:
+            return partial(self._channel.refuse, 403, (), b"")
+        self._own_close = (code, reason)
+        return partial(self._channel.close, code, reason)
+
+    def _begin_refuse(self, status: int, headers: HeaderItems, body: bytes) -> Callable[[], None]:
+        encoded = _encode_headers(headers)
+        self._closed = True
+        return partial(self._channel.refuse, status, encoded, body)
+
+    def _encode_json(self, value: Any) -> str:
+        return json.dumps(value, cls=self.json_encoder, separators=(",", ":"))
+
+
+def positive_timeout(timeout: float | None) -> float | None:
+    """Read a timeout as the documented API does: None and negative numbers wait for ever."""
+    return None if timeout is None or timeout < 0 else timeout
+
+
+def _encode_headers(headers: HeaderItems) -> list[tuple[bytes, bytes]]:
+    items = headers.items() if hasattr(headers, "items") else headers
+    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in items]
+    for name, value in encoded:
+        check_header(name, value)
+    return encoded

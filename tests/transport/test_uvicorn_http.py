@@ -1,0 +1,248 @@
+"""The HTTP protocol in front: what the head of a request may be, and what follows it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from event_loops import until
+from loopback import Client, close, echo, request, text
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from adwebsocket.transport.limits import Limits
+from adwebsocket.transport.uvicorn_http import HttpProtocol
+from adwebsocket.transport.uvicorn_protocol import WebSocketProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from event_loops import Run
+    from loopback import Receive, Send
+
+PAGE = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await echo(scope, receive, send)
+        return
+    headers = [(b"content-length", b"4")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"page"})
+
+
+class Server:
+    """uvicorn's parts around our HTTP protocol, and what it made."""
+
+    def __init__(self, limits: Limits | None) -> None:
+        self.config = Config(
+            application, http=HttpProtocol, ws=WebSocketProtocol, lifespan="off", log_config=None
+        )
+        self.config.load()
+        if limits is not None:
+            self.config.limits = limits  # type: ignore[attr-defined] # as our runner does
+        self.state = ServerState()
+        self.protocols: list[weakref.ref[HttpProtocol]] = []
+        self.address: tuple[str, int] = ("", 0)
+        self.sockets: list[socket.socket] = []
+
+    def new_protocol(self) -> HttpProtocol:
+        protocol = HttpProtocol(self.config, server_state=self.state, app_state={})
+        self.protocols.append(weakref.ref(protocol))
+        return protocol
+
+    async def connect(self) -> Client:
+        client = Client(socket.socket())
+        self.sockets.append(client.socket)
+        await asyncio.get_running_loop().sock_connect(client.socket, self.address)
+        return client
+
+
+@contextlib.asynccontextmanager
+async def serve(limits: Limits | None = None) -> AsyncIterator[Server]:
+    server = Server(limits)
+    listener = await asyncio.get_running_loop().create_server(server.new_protocol, "127.0.0.1", 0)
+    server.address = listener.sockets[0].getsockname()
+    try:
+        yield server
+    finally:
+        listener.close()
+        for client in server.sockets:
+            client.close()
+        await until(lambda: not server.state.connections and not server.state.tasks)
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_page_and_websocket_are_served(run: Run) -> None:
+    async def main() -> None:
+        async with serve() as server:
+            client = await server.connect()
+            await client.write(PAGE)
+            assert b"200 OK" in await client.read_head()
+            await client.read_some()
+            # On the same connection
+            await client.open()
+            await client.write(text("a"))
+            assert await client.read_frame() == (1, b"a")
+
+    run(main())
+
+
+@pytest.mark.parametrize("target", ["page", "websocket"])
+def test_head_that_comes_byte_by_byte_is_read(run: Run, target: str) -> None:
+    async def main() -> None:
+        async with serve() as server:
+            client = await server.connect()
+            for byte in PAGE if target == "page" else request("/"):
+                await client.write(bytes([byte]))
+                await asyncio.sleep(0)
+            assert status_of(await client.read_head()) == (200 if target == "page" else 101)
+
+    run(main())
+
+
+@pytest.mark.parametrize("begun", [b"", b"G", PAGE[:-2], request("/")[:-1]])
+def test_head_that_does_not_end_in_time_ends_the_connection(run: Run, begun: bytes) -> None:
+    async def main() -> None:
+        async with serve(Limits(handshake_timeout=0.1)) as server:
+            client = await server.connect()
+            await client.write(begun)
+            answer = await client.read_to_end()
+            if begun:
+                assert status_of(answer) == 408
+                assert answer.endswith(b"did not come in time.\n")
+            else:
+                assert answer == b""
+
+    run(main())
+
+
+def test_head_of_a_second_request_has_its_time_too(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Limits(handshake_timeout=0.2)) as server:
+            client = await server.connect()
+            await client.write(PAGE)
+            assert status_of(await client.read_head()) == 200
+            await client.read_some()
+            # Between requests a connection may be silent for longer: that is uvicorn's setting.
+            await asyncio.sleep(0.4)
+            await client.write(b"GET / HT")
+            assert status_of(await client.read_to_end()) == 408
+
+    run(main())
+
+
+def test_nobody_is_hurried_without_a_timeout(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Limits(handshake_timeout=None)) as server:
+            client = await server.connect()
+            await client.write(PAGE[:10])
+            await asyncio.sleep(0.1)
+            await client.write(PAGE[10:])
+            assert status_of(await client.read_head()) == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize("timeout", [10, None])
+def test_head_without_end_is_431(run: Run, timeout: float | None) -> None:
+    async def main() -> None:
+        limits = Limits(max_header_size=1000, handshake_timeout=timeout)
+        async with serve(limits) as server:
+            client = await server.connect()
+            await client.write(PAGE[:-2])
+            for number in range(50):
+                await client.write(b"X-%d: %s\r\n" % (number, b"x" * 43))
+                await asyncio.sleep(0)
+            assert status_of(await client.read_to_end()) == 431
+
+    run(main())
+
+
+def test_handshake_in_one_piece_that_is_too_long_is_431(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Limits(max_header_size=1000)) as server:
+            client = await server.connect()
+            await client.write(request("/", f"X-Long: {'x' * 1000}"))
+            answer = await client.read_to_end()
+            assert status_of(answer) == 431
+            assert b"may have 1000 bytes, got 1" in answer
+
+    run(main())
+
+
+def test_body_has_no_part_in_the_size_of_the_head(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Limits(max_header_size=1000)) as server:
+            client = await server.connect()
+            head = b"POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 5000\r\n\r\n"
+            await client.write(head + b"x" * 2500)
+            await client.write(b"x" * 2500)
+            assert status_of(await client.read_head()) == 200
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Upgrade: h2c, websocket", "Connection: Upgrade"],
+        ["Upgrade: websocket", "Connection: keep-alive, Upgrade"],
+        ["Upgrade: websocket", "Connection: keep-alive", "Connection: Upgrade"],
+        ["Upgrade: h2c", "Upgrade: WebSocket", "Connection: upgrade"],
+    ],
+)
+def test_tokens_in_lists_and_in_several_lines_are_found(run: Run, lines: list[str]) -> None:
+    plain = request("/").decode().split("\r\n")
+    head = [line for line in plain if not line.startswith(("Upgrade", "Connection"))]
+    head[2:2] = lines
+
+    async def main() -> None:
+        async with serve() as server:
+            client = await server.connect()
+            await client.write("\r\n".join(head).encode())
+            assert status_of(await client.read_head()) == 101
+
+    run(main())
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10])
+def test_frames_in_the_segment_of_the_handshake_are_read(run: Run, cut: int) -> None:
+    data = request("/") + text("early") + text("bird")
+
+    async def main() -> None:
+        async with serve() as server:
+            client = await server.connect()
+            await client.write(data[: len(data) - cut])
+            assert status_of(await client.read_head()) == 101
+            await client.write(data[len(data) - cut :])
+            assert await client.read_frame() == (1, b"early")
+            assert await client.read_frame() == (1, b"bird")
+
+    run(main())
+
+
+def test_websocket_keeps_nothing_of_what_has_read_its_handshake(run: Run) -> None:
+    async def main() -> None:
+        async with serve() as server:
+            client = await server.connect()
+            gc.disable()
+            try:
+                await client.open()
+                await client.write(text("a"))
+                assert await client.read_frame() == (1, b"a")
+                assert server.protocols[0]() is None
+            finally:
+                gc.enable()
+            await client.write(close(1000))
+
+    run(main())
