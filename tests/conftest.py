@@ -27,6 +27,8 @@ CHECKOUT = str(Path(__file__).parent.parent)
 if CHECKOUT not in sys.path:
     sys.path.append(CHECKOUT)
 
+from tests.certificates import Certificate, make_certificate  # noqa: E402
+
 urlpatterns: list[object] = []
 
 settings.configure(
@@ -44,6 +46,12 @@ settings.configure(
     USE_TZ=True,
 )
 django.setup()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Make a certificate for 127.0.0.1."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="session")

@@ -39,19 +39,57 @@ class Response:
 
 
 class ServerProcess:
-    """A running server: where it is, what it has written, and how to end it."""
+    """A running server: where it is, what it has written, and how to end it.
+
+    Attributes:
+        process: the process that the test started.
+        port: where it listens, unless at ``unix_socket``; URLs and Host headers name it anyway.
+        log: the file that has its output.
+        tls: how clients encrypt, None where they do not.
+        unix_socket: the path of the socket at which it listens instead of at the port.
+    """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, log: Path, tls: ssl.SSLContext | None
+        self,
+        process: subprocess.Popen[bytes],
+        port: int,
+        log: Path,
+        tls: ssl.SSLContext | None = None,
+        unix_socket: Path | None = None,
     ) -> None:
         self.process = process
         self.port = port
         self.log = log
         self.tls = tls
+        self.unix_socket = unix_socket
 
     def url(self, scheme: str, path: str = "/") -> str:
         """Return the address of a path, such as ``url("ws", "/echo")``."""
         return f"{scheme}://127.0.0.1:{self.port}{path}"
+
+    def connect(
+        self, *, timeout: float = DEADLINE, receive_buffer: int | None = None
+    ) -> socket.socket:
+        """Connect to the server the way it listens, encrypted where it encrypts.
+
+        Arguments:
+            timeout: seconds for this and for every later operation.
+            receive_buffer: bytes of the kernel's buffer, where the default is too much.
+        """
+        client = socket.socket(socket.AF_INET if self.unix_socket is None else socket.AF_UNIX)
+        try:
+            client.settimeout(timeout)
+            if receive_buffer is not None:
+                # Before connecting, for the window that the kernel offers depends on it.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            address = ("127.0.0.1", self.port)
+            client.connect(address if self.unix_socket is None else str(self.unix_socket))
+            if self.tls is not None:
+                return self.tls.wrap_socket(client, server_hostname="127.0.0.1")
+        except BaseException:
+            client.close()
+            raise
+        return client
 
     def output(self) -> str:
         """Return what the server has written so far, standard output and errors together."""
@@ -64,7 +102,13 @@ class ServerProcess:
 
     def get(self, path: str = "/") -> Response:
         """Send one HTTP request on a connection of its own."""
-        return http_get("127.0.0.1", self.port, path, self.tls)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        with contextlib.closing(connection):
+            connection.sock = self.connect()
+            connection.request("GET", path, headers={"Connection": "close"})
+            answer = connection.getresponse()
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            return Response(answer.status, headers, answer.read().decode())
 
     def answers(self, text: str, path: str = "/") -> bool:
         """Tell whether the path is answered with this text; no, while the server restarts."""
@@ -111,6 +155,7 @@ def serve(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     tls: ssl.SSLContext | None = None,
+    unix_socket: Path | None = None,
     ready: Callable[[ServerProcess], bool] | None = None,
 ) -> Iterator[ServerProcess]:
     """Run ``python ARGUMENTS`` as a server for the length of a ``with`` block.
@@ -120,15 +165,18 @@ def serve(
         cwd: the directory to run in.
         env: environment variables to add to those of the test run.
         pass_fds: file descriptors that the process inherits.
-        tls: how ``get()`` is to encrypt, if at all.
-        ready: tells whether the server is up; by default, whether its port accepts a connection.
+        tls: how clients are to encrypt, if at all.
+        unix_socket: the path at which the server listens, if not at the port; ``{socket}`` in the
+            arguments becomes it.
+        ready: tells whether the server is up; by default, whether it accepts a connection.
 
     Raises:
         AssertionError: the process has ended, or was not ready within the deadline. To this and to
             any error inside the block the output of the server is added as a note.
     """
     port = free_port()
-    command = [sys.executable, *(part.replace("{port}", str(port)) for part in arguments)]
+    places = {"{port}": str(port), "{socket}": str(unix_socket)}
+    command = [sys.executable, *(fill_in(part, places) for part in arguments)]
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "output")
         with log.open("wb") as output:
@@ -144,7 +192,7 @@ def serve(
                 # A shell without job control makes its children ignore Ctrl-C, and they theirs.
                 preexec_fn=heed_interrupts,
             )
-        server = ServerProcess(process, port, log, tls)
+        server = ServerProcess(process, port, log, tls, unix_socket)
         try:
             wait_until_ready(server, ready or accepts_connection)
             yield server
@@ -180,6 +228,13 @@ def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     return {**inherited, "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
+def fill_in(text: str, places: Mapping[str, str]) -> str:
+    """Replace each name of a place by what it stands for."""
+    for name, value in places.items():
+        text = text.replace(name, value)
+    return text
+
+
 def wait_until_ready(server: ServerProcess, ready: Callable[[ServerProcess], bool]) -> None:
     def ready_or_gone() -> bool:
         code = server.process.poll()
@@ -190,9 +245,9 @@ def wait_until_ready(server: ServerProcess, ready: Callable[[ServerProcess], boo
 
 
 def accepts_connection(server: ServerProcess) -> bool:
-    """Tell whether anybody listens on the port of the server."""
+    """Tell whether anybody listens where the server should."""
     try:
-        socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+        server.connect(timeout=1).close()
     except OSError:
         return False
     return True
@@ -213,20 +268,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def http_get(host: str, port: int, path: str, tls: ssl.SSLContext | None = None) -> Response:
-    """Send one HTTP request on a connection of its own."""
-    connection = (
-        http.client.HTTPConnection(host, port, timeout=DEADLINE)
-        if tls is None
-        else http.client.HTTPSConnection(host, port, timeout=DEADLINE, context=tls)
-    )
-    with contextlib.closing(connection):
-        connection.request("GET", path, headers={"Connection": "close"})
-        answer = connection.getresponse()
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        return Response(answer.status, headers, answer.read().decode())
 
 
 def write_files(directory: Path, files: Mapping[str, str]) -> Path:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import ssl
-import subprocess
 from collections import Counter
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 from uvicorn.supervisors import multiprocess
@@ -34,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from tests.certificates import Certificate
 
 APPLICATION = """\
 import os
@@ -289,17 +288,14 @@ class TestOneProcess:
             ):
                 echo(f"ws://127.0.0.1:{port}/")
 
-    def test_tls_serves_https_and_wss(self, plain: Path, certificate: tuple[Path, Path]) -> None:
-        certificate_file, key_file = map(str, certificate)
-        trust = ssl.create_default_context(cafile=certificate_file)
-        arguments = ["--ssl-certfile", certificate_file, "--ssl-keyfile", key_file]
+    def test_tls_serves_https_and_wss(self, plain: Path, certificate: Certificate) -> None:
         with serve(
-            ["-m", "adwebsocket", "plain:application", "--port", "{port}", *arguments],
+            ["-m", "adwebsocket", "plain:application", "--port", "{port}", *certificate.options],
             cwd=plain,
-            tls=trust,
+            tls=certificate.trust,
         ) as server:
             assert server.get("/").text.endswith(" https")
-            with connect(server.url("wss"), ssl=trust, proxy=None) as client:
+            with connect(server.url("wss"), ssl=certificate.trust, proxy=None) as client:
                 client.send("hello")
                 assert client.recv(timeout=DEADLINE) == "hello"
 
@@ -499,30 +495,3 @@ def can_connect(host: str, port: int) -> bool:
 def short_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a path that is short enough for a UNIX domain socket."""
     return tmp_path_factory.mktemp("uds") / "socket"
-
-
-def miss(component: str) -> NoReturn:
-    """Skip a test whose component is missing; fail where everything should be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"needs {component}")
-    pytest.skip(f"needs {component}")
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the files of a certificate for 127.0.0.1 and of its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        miss("the openssl command")
-    directory = tmp_path_factory.mktemp("tls")
-    certificate_file, key_file = directory / "certificate.pem", directory / "key.pem"
-    options = "-newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-out", str(certificate_file), "-keyout", str(key_file)]
-    subprocess.run(
-        [openssl, "req", "-x509", *options.split(), *names, *files],
-        check=True,
-        capture_output=True,
-        timeout=DEADLINE,
-    )
-    return certificate_file, key_file

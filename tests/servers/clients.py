@@ -42,9 +42,12 @@ def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 def connect(server: ServerProcess, path: str, **options: Any) -> client.connect:
     """Open a WebSocket, by ``async with`` or ``await``; the options are those of the client."""
-    return client.connect(
-        server.url("ws", path), proxy=None, ping_interval=None, max_size=None, **options
-    )
+    if server.tls is not None:
+        options = {"ssl": server.tls, **options}
+    if server.unix_socket is not None:
+        options = {"unix": True, "path": str(server.unix_socket), **options}
+    url = server.url("ws" if server.tls is None else "wss", path)
+    return client.connect(url, proxy=None, ping_interval=None, max_size=None, **options)
 
 
 async def ending_of(connection: client.ClientConnection) -> tuple[list[str | bytes], int, str]:
@@ -68,7 +71,7 @@ async def fetch(
     body: str | None = None,
 ) -> Response:
     """Send one HTTP request on a connection of its own."""
-    return await asyncio.to_thread(exchange, server.port, method, path, headers or {}, body)
+    return await asyncio.to_thread(exchange, server, method, path, headers or {}, body)
 
 
 async def fetch_json(server: ServerProcess, path: str, **options: Any) -> Any:
@@ -84,10 +87,11 @@ async def answer_to_handshake(server: ServerProcess, path: str, **headers: str) 
 
 
 def exchange(
-    port: int, method: str, path: str, headers: Mapping[str, str], body: str | None
+    server: ServerProcess, method: str, path: str, headers: Mapping[str, str], body: str | None
 ) -> Response:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
     with closing(connection):
+        connection.sock = server.connect()
         connection.request(method, path, body, {"Connection": "close", **headers})
         return read_answer(connection.getresponse())
 

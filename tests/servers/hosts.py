@@ -10,7 +10,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import pytest
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 Value = TypeVar("Value")
+Listens: TypeAlias = Literal["plainly", "with TLS", "at a UNIX domain socket"]
 
 ACCEPT_HEADERS = "sends the headers of an accepted handshake"
 CLIENT_CODES = "tells with which code the client closed"
@@ -40,6 +41,7 @@ class Host:
     Attributes:
         packages: what must be installed.
         arguments: what follows the interpreter.
+        listens: how: plainly at a port, with TLS at a port, or at a UNIX domain socket.
         channel: the class under the sockets: it tells the direct path from plain ASGI.
         lacks: the abilities in this module that the server does not have.
         errors: how the tracebacks end that it logs by its own doing.
@@ -47,6 +49,7 @@ class Host:
 
     packages: tuple[str, ...]
     arguments: tuple[str, ...]
+    listens: Listens = "plainly"
     channel: str = "AsgiChannel"
     lacks: frozenset[str] = frozenset()
     errors: tuple[str, ...] = ()
@@ -54,6 +57,10 @@ class Host:
     def outcomes(self, ability: str, right: Value, poorer: Value) -> list[Value]:
         """Return what may come: the right outcome, or also the poorer one without the ability."""
         return [right, poorer] if ability in self.lacks else [right]
+
+
+def runner(*arguments: str) -> tuple[str, ...]:
+    return ("-m", "adwebsocket", "project:application", *arguments)
 
 
 def uvicorn(application: str, protocol: str) -> tuple[str, ...]:
@@ -71,6 +78,21 @@ HOSTS = {
     ),
     "adwebsocket-listened": Host(
         ("uvicorn",), uvicorn("listened_application", "adwebsocket:WebSocketProtocol")
+    ),
+    "adwebsocket-tls": Host(
+        ("uvicorn",), runner("--port", "{port}"), listens="with TLS", channel="WebSocketProtocol"
+    ),
+    "adwebsocket-tls-asyncio": Host(
+        ("uvicorn",),
+        runner("--port", "{port}", "--loop", "asyncio"),
+        listens="with TLS",
+        channel="WebSocketProtocol",
+    ),
+    "adwebsocket-unix-socket": Host(
+        ("uvicorn",),
+        runner("--uds", "{socket}"),
+        listens="at a UNIX domain socket",
+        channel="WebSocketProtocol",
     ),
     # uvicorn 0.54
     "uvicorn-websockets-sansio": Host(

@@ -29,6 +29,8 @@ from .hosts import FOLDER, HOSTS, Host, require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.certificates import Certificate
+
     from .conftest import Database
 
 pytestmark = pytest.mark.parametrize("host", HOSTS, indirect=True, scope="module")
@@ -46,9 +48,21 @@ def host(request: pytest.FixtureRequest) -> Host:
 
 
 @pytest.fixture(scope="module")
-def server(host: Host, database: Database) -> Iterator[ServerProcess]:
+def server(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    host: Host,
+    database: Database,
+) -> Iterator[ServerProcess]:
     """Serve the project, and find in the log what only the end can tell."""
-    with serve(host.arguments, cwd=FOLDER, env=database.environment) as server:
+    arguments, options = list(host.arguments), {}
+    if host.listens == "with TLS":
+        certificate: Certificate = request.getfixturevalue("certificate")
+        arguments += certificate.options
+        options["tls"] = certificate.trust
+    elif host.listens == "at a UNIX domain socket":
+        options["unix_socket"] = tmp_path_factory.mktemp("uds") / "socket"
+    with serve(arguments, cwd=FOLDER, env=database.environment, **options) as server:
         yield server
         server.stop()
         check_log(server.output(), host)
@@ -104,6 +118,7 @@ class TestMessages:
             pytest.param(bytes(range(256)), id="binary"),
             pytest.param("é" * 100_000, id="long-text"),
             pytest.param(b"\xff" * 100_000, id="long-binary"),
+            pytest.param(bytes(range(256)) * 4096, id="longest-binary"),
         ],
     )
     @bounded
@@ -320,6 +335,18 @@ class TestRefusals:
         told = "https://elsewhere.example" in answer.text
         assert told in host.outcomes(hosts.REFUSALS, True, False)
 
+    @both_colours
+    @bounded
+    async def test_page_of_the_same_host_is_let_in_unless_it_came_with_less_protection(
+        self, server: ServerProcess, colour: str
+    ) -> None:
+        for scheme in ("https", "http"):
+            answer = await answer_to_handshake(
+                server, f"/{colour}/echo/", Origin=f"{scheme}://127.0.0.1:{server.port}"
+            )
+            is_stripped = server.tls is not None and scheme == "http"
+            assert answer.status == (403 if is_stripped else 101)
+
     @bounded
     async def test_unknown_address_is_404(self, host: Host, server: ServerProcess) -> None:
         answer = await answer_to_handshake(server, "/nowhere/")
@@ -383,6 +410,10 @@ class TestRequest:
     async def test_request_has_all_that_the_stock_middleware_gives(
         self, server: ServerProcess, database: Database, colour: str
     ) -> None:
+        scheme = "http" if server.tls is None else "https"
+        # At a UNIX domain socket nobody has an address, and Django makes "None" of no port.
+        has_address = server.unix_socket is None
+        port = str(server.port) if has_address else "None"
         headers = {"Cookie": f"{database.cookie}; taste=sweet", "X-Colour": "blue"}
         path = f"/{colour}/request/42/some-slug/?a=1&a=2&b=%C3%BC+x"
         async with connect(server, path, additional_headers=headers) as client:
@@ -390,13 +421,13 @@ class TestRequest:
         host = f"127.0.0.1:{server.port}"
         wanted = {
             "method": "GET",
-            "scheme": "http",
-            "is_secure": False,
+            "scheme": scheme,
+            "is_secure": server.tls is not None,
             "host": host,
-            "port": str(server.port),
+            "port": port,
             "path": f"/{colour}/request/42/some-slug/",
             "full_path": path,
-            "absolute_uri": f"http://{host}/elsewhere/",
+            "absolute_uri": f"{scheme}://{host}/elsewhere/",
             "query": {"a": ["1", "2"], "b": ["ü x"]},
             "form": {},
             "body": "",
@@ -412,11 +443,11 @@ class TestRequest:
         assert {name: facts[name] for name in wanted} == wanted
         assert facts["cookies"]["taste"] == "sweet"
         meta = {
-            "REMOTE_ADDR": "127.0.0.1",
+            "REMOTE_ADDR": "127.0.0.1" if has_address else None,
             "QUERY_STRING": "a=1&a=2&b=%C3%BC+x",
             "HTTP_HOST": host,
             "HTTP_X_COLOUR": "blue",
-            "SERVER_PORT": str(server.port),
+            "SERVER_PORT": port,
             "PATH_INFO": f"/{colour}/request/42/some-slug/",
         }
         assert {name: facts["meta"].get(name) for name in meta} == meta
