@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from tests.certificates import Certificate
+
 ROOT = Path(__file__).parents[2]
 # Seconds that the server gives a peer to answer a close frame.
 CLOSE_TIMEOUT = 1
@@ -35,14 +37,24 @@ def make_database(directory: Path) -> Path:
 
 
 def serve_project(
-    database: Path, *options: str, application: str = "application", **env: str
+    database: Path,
+    *options: str,
+    application: str = "application",
+    certificate: Certificate | None = None,
+    **env: str,
 ) -> AbstractContextManager[ServerProcess]:
-    """Serve the project with our protocol class; the options are uvicorn's."""
+    """Serve the project with our protocol class, over TLS where there is a certificate.
+
+    The options are uvicorn's, the other keywords go into the environment.
+    """
+    if certificate is not None:
+        options += (*certificate.options,)
     command = ["-m", "uvicorn", f"tests.hostile.project:{application}"]
     command += ["--ws", "adwebsocket:WebSocketProtocol", "--port", "{port}", "--no-access-log"]
     return serve(
         [*command, *options],
         cwd=ROOT,
+        tls=certificate and certificate.trust,
         env={
             "PROJECT_DATABASE": str(database),
             "PROJECT_CLOSE_TIMEOUT": str(CLOSE_TIMEOUT),
@@ -120,7 +132,7 @@ def wait_until_forgotten(server: ServerProcess) -> None:
 def assert_serving(server: ServerProcess, *colours: str) -> None:
     """Expect that the server still serves others."""
     for colour in colours or ("sync", "async"):
-        with Peer(server.port) as peer:
+        with Peer(server) as peer:
             peer.open(f"/{colour}/echo")
             peer.send(frame(TEXT, b"still there?"))
             assert peer.read_frame() == Frame(TEXT, b"still there?")

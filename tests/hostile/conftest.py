@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.certificates import Certificate
     from tests.processes import ServerProcess
 
 
@@ -42,7 +43,21 @@ def plain_server(database: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-@pytest.fixture(params=["direct", "asyncio", "plain"])
+@pytest.fixture(scope="session")
+def tls_server(database: Path, certificate: Certificate) -> Iterator[ServerProcess]:
+    """The same over TLS, which has no half-closed connections."""
+    with serve_project(database, certificate=certificate) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls_asyncio_server(database: Path, certificate: Certificate) -> Iterator[ServerProcess]:
+    """The same on asyncio's own event loop, which has a TLS of its own."""
+    with serve_project(database, "--loop", "asyncio", certificate=certificate) as server:
+        yield server
+
+
+@pytest.fixture(params=["direct", "asyncio", "plain", "tls"])
 def any_server(request: pytest.FixtureRequest) -> ServerProcess:
     server: ServerProcess = request.getfixturevalue(f"{request.param}_server")
     return server

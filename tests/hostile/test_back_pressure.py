@@ -84,7 +84,7 @@ def test_messages_to_a_view_that_does_not_read_wait_within_bounds_and_all_arrive
     count = 50_000
     # 1 KB each, so that holding them all would show; leading zeros are no digits more for int().
     data = b"".join(frame(TEXT, b"%01000d" % number) for number in range(count))
-    with Peer(server.port) as peer, memory_stays_within(server):
+    with Peer(server) as peer, memory_stays_within(server):
         peer.open(f"/{colour}/gated/{name}")
         wait_for_notes(server, f"{name}-begun")
         with sending(peer, data + close_frame(4000)) as sender:
@@ -101,14 +101,15 @@ def test_messages_to_a_view_that_does_not_read_wait_within_bounds_and_all_arrive
 def test_segment_full_of_tiny_messages_does_not_hold_up_other_clients(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer, Peer(server.port) as other:
+    with Peer(server) as peer, Peer(server) as other:
         peer.open(f"/{colour}/gated/{name}")
         other.open(f"/{colour}/echo")
         wait_for_notes(server, f"{name}-begun")
-        # Half a megabyte. While it is read the other one must get a hearing: the limit is far above
-        # what a busy machine needs, and far below what quadratic time takes.
+        # Megabytes, of which TLS takes half of one to read ahead. While it is read the other one must get
+        # a hearing: the limit is far above what a busy machine needs, and far below what quadratic
+        # time takes.
         other.socket.settimeout(5)
-        with sending(peer, frame(TEXT, b"1") * 75_000):
+        with sending(peer, frame(TEXT, b"1") * 500_000):
             wait_until_stuck(peer)
             for number in range(20):
                 other.send(frame(TEXT, b"%d" % number))
@@ -121,7 +122,7 @@ def test_small_messages_to_a_view_that_does_not_read_all_arrive(
 ) -> None:
     count = 50_000
     data = b"".join(frame(TEXT, b"%d" % number) for number in range(count))
-    with Peer(server.port) as peer, memory_stays_within(server):
+    with Peer(server) as peer, memory_stays_within(server):
         peer.open(f"/{colour}/gated/{name}")
         wait_for_notes(server, f"{name}-begun")
         with sending(peer, data + close_frame(4000)) as sender:
@@ -137,7 +138,7 @@ def test_ping_behind_what_nobody_reads_is_answered_when_reading_resumes(
     server: ServerProcess, colour: str, name: str
 ) -> None:
     data = b"".join(frame(TEXT, b"%01000d" % number) for number in range(10_000))
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/gated/{name}")
         wait_for_notes(server, f"{name}-begun")
         with sending(peer, data + frame(PING, b"late") + close_frame(4000, b"bye")) as sender:
@@ -154,7 +155,7 @@ def test_ping_behind_what_nobody_reads_is_answered_when_reading_resumes(
 def test_view_that_does_not_read_finds_no_more_messages_queued_than_the_limit_and_one_read(
     direct_server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(direct_server.port) as peer:
+    with Peer(direct_server) as peer:
         peer.open(f"/{colour}/backlog/{name}")
         wait_for_notes(direct_server, f"{name}-begun")
         with sending(peer, frame(TEXT, b"hello") * 500_000):
@@ -170,7 +171,7 @@ def test_view_that_does_not_read_finds_no_more_messages_queued_than_the_limit_an
 def test_view_that_returns_while_reading_is_paused_closes_with_1000(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/leaving/{name}")
         wait_for_notes(server, f"{name}-begun")
         with sending(peer, frame(BINARY, b"x" * 1000) * 10_000 + close_frame(4000)) as sender:
@@ -193,7 +194,7 @@ def test_flood_to_a_client_that_reads_late_stays_within_bounds_and_arrives_in_or
     # 200 MB in big messages; fewer in small ones, for the client is Python, too.
     count = (200_000_000 if size > 1000 else 40_000_000) // size // senders
     arrived: dict[int, list[int]] = {sender: [] for sender in range(senders)}
-    with memory_stays_within(server), Peer(server.port, receive_buffer=65536) as peer:
+    with memory_stays_within(server), Peer(server, receive_buffer=65536) as peer:
         peer.open(f"/{colour}/flood/{name}/{senders}/{count}/{size}")
         wait_until_full(peer)
         assert notes_of(server, name) == []
@@ -211,7 +212,7 @@ def test_flood_to_a_client_that_never_reads_stays_within_bounds_until_that_one_l
     server: ServerProcess, colour: str, name: str, senders: int
 ) -> None:
     with memory_stays_within(server):
-        peer = Peer(server.port, receive_buffer=4096)
+        peer = Peer(server, receive_buffer=4096)
         peer.open(f"/{colour}/flood/{name}/{senders}/{1000 // senders}/200000")
         wait_until_full(peer)
         assert notes_of(server, name) == []
@@ -222,7 +223,7 @@ def test_flood_to_a_client_that_never_reads_stays_within_bounds_until_that_one_l
 def test_echo_to_a_client_that_sends_and_never_reads_stays_within_bounds(
     server: ServerProcess, colour: str
 ) -> None:
-    with memory_stays_within(server), Peer(server.port, receive_buffer=4096) as peer:
+    with memory_stays_within(server), Peer(server, receive_buffer=4096) as peer:
         peer.open(f"/{colour}/echo")
         with sending(peer, frame(BINARY, b"x" * 10_000) * 20_000):
             wait_until_stuck(peer)
@@ -235,7 +236,7 @@ def test_pings_of_a_client_that_never_reads_the_pongs_stay_within_bounds(
     with (
         serve_project(database) as server,
         memory_stays_within(server),
-        Peer(server.port, receive_buffer=4096) as peer,
+        Peer(server, receive_buffer=4096) as peer,
     ):
         peer.open(f"/{colour}/watch/{name}")
         pings = frame(PING, b"x" * 125) * 1000
@@ -248,7 +249,7 @@ def test_pings_of_a_client_that_never_reads_the_pongs_stay_within_bounds(
 def test_slow_client_does_not_slow_the_others(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port, receive_buffer=4096) as slow, Peer(server.port) as other:
+    with Peer(server, receive_buffer=4096) as slow, Peer(server) as other:
         slow.open(f"/{colour}/flood/{name}/1/1000/200000")
         wait_until_full(slow)
         other.open(f"/{colour}/echo")
@@ -263,7 +264,7 @@ def test_several_floods_at_once_share_the_bounds(server: ServerProcess, name: st
     with memory_stays_within(server, 60.0):
         peers = []
         for number in range(12):
-            peer = Peer(server.port, receive_buffer=4096)
+            peer = Peer(server, receive_buffer=4096)
             colour = ("sync", "async")[number % 2]
             peer.open(f"/{colour}/flood/{name}/1/1000/100000")
             peers.append(peer)

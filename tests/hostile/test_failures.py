@@ -43,7 +43,7 @@ def settled_output(server: ServerProcess) -> str:
 def test_view_that_raises_closes_with_1011_and_is_logged_once_with_its_traceback(
     fresh_server: ServerProcess, colour: str
 ) -> None:
-    with Peer(fresh_server.port) as peer:
+    with Peer(fresh_server) as peer:
         peer.open(f"/{colour}/failing/value")
         peer.send(frame(TEXT, b"go"))
         assert peer.read_close().code == 1011
@@ -63,7 +63,7 @@ def test_view_that_raises_closes_with_1011_and_is_logged_once_with_its_traceback
 def test_exception_that_would_be_a_refusal_closes_with_1008_once_accepted(
     fresh_server: ServerProcess, colour: str, kind: str
 ) -> None:
-    with Peer(fresh_server.port) as peer:
+    with Peer(fresh_server) as peer:
         peer.open(f"/{colour}/failing/{kind}")
         peer.send(frame(TEXT, b"go"))
         assert peer.read_close().code == 1008
@@ -75,7 +75,7 @@ def test_exception_that_would_be_a_refusal_closes_with_1008_once_accepted(
 
 
 def test_blocking_view_that_calls_sys_exit_ends_alone(fresh_server: ServerProcess) -> None:
-    with Peer(fresh_server.port) as peer:
+    with Peer(fresh_server) as peer:
         peer.open("/sync/failing/exit")
         peer.send(frame(TEXT, b"go"))
         assert peer.read_close().code in (1011, 1012)
@@ -88,7 +88,7 @@ def test_disconnect_is_no_error_to_a_view_that_lets_the_exception_out(
     fresh_server: ServerProcess, colour: str, name: str
 ) -> None:
     for way in ("close frame", "in order", "abruptly"):
-        with Peer(fresh_server.port) as peer:
+        with Peer(fresh_server) as peer:
             peer.open(f"/{colour}/sender/{name}")
             peer.read_frame()
             if way == "close frame":
@@ -104,7 +104,7 @@ def test_disconnect_is_no_error_to_a_view_that_lets_the_exception_out(
 def test_view_that_returns_while_messages_are_queued_closes_with_1000(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/leaving/{name}")
         wait_for_notes(server, f"{name}-begun")
         peer.send(frame(TEXT, b"unread") * 30)
@@ -136,7 +136,7 @@ MISTAKES = {
 def test_mistake_raises_what_teaches_and_the_connection_goes_on(
     server: ServerProcess, colour: str, mistake: str, error: str, words: tuple[str, ...]
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/mistaken")
         peer.send(frame(TEXT, mistake.encode()))
         answer = peer.read_frame().payload.decode()
@@ -151,7 +151,7 @@ def test_mistake_raises_what_teaches_and_the_connection_goes_on(
 def test_answer_to_the_handshake_that_cannot_be_written_becomes_a_500(
     fresh_server: ServerProcess, colour: str, how: str
 ) -> None:
-    with Peer(fresh_server.port) as peer:
+    with Peer(fresh_server) as peer:
         peer.send(handshake(f"/{colour}/manual/{how}", fresh_server.port))
         assert peer.read_head().startswith("HTTP/1.1 500 ")
         peer.read_end()
@@ -159,14 +159,14 @@ def test_answer_to_the_handshake_that_cannot_be_written_becomes_a_500(
 
 
 def test_manual_view_that_answers_well_is_open(server: ServerProcess, colour: str) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/manual/well")
         peer.send(frame(BINARY, b"hello"))
         assert peer.read_frame() == Frame(BINARY, b"hello")
 
 
 def test_rows_are_read_a_few_at_a_time_in_one_call_of_an_async_view(server: ServerProcess) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open("/async/chunks")
         names = ",".join(f"user{number}" for number in range(7))
         assert peer.read_frame() == Frame(TEXT, names.encode())

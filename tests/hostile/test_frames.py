@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.processes import ServerProcess
 
 
-@pytest.fixture(params=["direct", "plain"])
+@pytest.fixture(params=["direct", "plain", "tls"])
 def any_server(request: pytest.FixtureRequest) -> ServerProcess:
     """Leave out the other event loop, of which frames know nothing."""
     server: ServerProcess = request.getfixturevalue(f"{request.param}_server")
@@ -85,7 +85,7 @@ NOT_UTF_8 = {
 def test_broken_frame_closes_with_1002_behind_what_came_before(
     server: ServerProcess, colour: str, name: str, data: bytes
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(frame(TEXT, b"before") + data)
 
@@ -103,7 +103,7 @@ def test_broken_frame_closes_with_1002_behind_what_came_before(
 def test_broken_frame_byte_by_byte_closes_with_1002(
     direct_server: ServerProcess, name: str, data: bytes
 ) -> None:
-    with Peer(direct_server.port) as peer:
+    with Peer(direct_server) as peer:
         peer.open(f"/async/watch/{name}")
         for position in range(min(len(data), 200)):
             if not peer.send_while_taken(data[position : position + 1]):
@@ -120,7 +120,7 @@ def test_broken_frame_byte_by_byte_closes_with_1002(
 def test_text_that_is_not_utf_8_closes_with_1007(
     server: ServerProcess, colour: str, name: str, bad: bytes
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(frame(TEXT, b"before") + frame(TEXT, b"caf\xc3\xa9 " + bad))
         assert peer.read_close().code == 1007
@@ -134,7 +134,7 @@ def test_first_bad_byte_of_an_unfinished_frame_closes_with_1007_at_once(
     server: ServerProcess, colour: str, name: str, bad: bytes
 ) -> None:
     text = b"caf\xc3\xa9 " + bad
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(frame(TEXT, text, announced=1000))
         assert peer.read_close().code == 1007
@@ -146,7 +146,7 @@ def test_first_bad_byte_of_an_unfinished_frame_closes_with_1007_at_once(
 def test_bad_byte_in_a_later_fragment_closes_with_1007_before_the_message_is_whole(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(frame(TEXT, b"\xce", fin=False) + frame(PING, b"between"))
         assert peer.read_frame() == Frame(PONG, b"between")
@@ -160,7 +160,7 @@ def test_bad_byte_in_a_later_fragment_closes_with_1007_before_the_message_is_who
 def test_character_that_the_last_fragment_breaks_off_closes_with_1007(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(frame(TEXT, b"caf", fin=False) + frame(CONTINUATION, b"\xc3"))
         assert peer.read_close().code == 1007
@@ -172,7 +172,7 @@ def test_character_that_the_last_fragment_breaks_off_closes_with_1007(
 def test_character_split_over_fragments_and_pings_arrives_whole(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(frame(TEXT, b"\xe2", fin=False) + frame(PING, b"1"))
         peer.send(frame(CONTINUATION, b"\x82", fin=False) + frame(PING, b"2"))
@@ -188,7 +188,7 @@ def test_character_split_over_fragments_and_pings_arrives_whole(
 def test_close_reason_that_is_not_utf_8_closes_with_1007(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(close_frame(1000, b"caf\xe9"))
         assert peer.read_close().code == 1007
@@ -201,7 +201,7 @@ def test_close_reason_that_is_not_utf_8_closes_with_1007(
 def test_permitted_close_code_is_answered_with_itself_and_told_to_the_view(
     server: ServerProcess, colour: str, name: str, code: int
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(close_frame(code, "à bientôt".encode()))
         assert peer.read_close().code == code
@@ -214,7 +214,7 @@ def test_permitted_close_code_is_answered_with_itself_and_told_to_the_view(
 def test_close_frame_without_a_code_is_answered_and_told_as_1005(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(close_frame(None))
         assert peer.read_close().code == 1005
@@ -227,7 +227,7 @@ def test_close_frame_without_a_code_is_answered_and_told_as_1005(
 def test_frames_behind_a_close_frame_are_not_delivered(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(frame(TEXT, b"before") + close_frame(4000) + frame(TEXT, b"behind"))
         assert peer.read_close().code == 4000

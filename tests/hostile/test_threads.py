@@ -29,7 +29,7 @@ def test_request_signals_are_sent_once_per_connection(
     fresh_server: ServerProcess, colour: str, name: str
 ) -> None:
     for _ in range(20):
-        with Peer(fresh_server.port) as peer:
+        with Peer(fresh_server) as peer:
             peer.open(f"/{colour}/database/{name}")
             peer.send(close_frame())
             assert peer.read_close().code == 1000
@@ -44,7 +44,7 @@ def test_request_signals_are_sent_once_per_connection(
 def test_signals_of_a_sync_view_come_on_the_thread_that_owns_its_database_connection(
     fresh_server: ServerProcess, name: str
 ) -> None:
-    with Peer(fresh_server.port) as peer:
+    with Peer(fresh_server) as peer:
         peer.open(f"/sync/database/{name}")
         (seen,) = wait_for_notes(fresh_server, name)
         peer.send(close_frame())
@@ -62,7 +62,7 @@ def test_signals_of_an_async_view_come_on_threads_that_may_use_the_database(
 ) -> None:
     main_thread = fresh_server.get("/main-thread").text
     for _ in range(10):
-        with Peer(fresh_server.port) as peer:
+        with Peer(fresh_server) as peer:
             peer.open(f"/async/database/{name}")
             peer.send(close_frame())
             assert peer.read_close().code == 1000
@@ -75,7 +75,7 @@ def test_signals_of_an_async_view_come_on_threads_that_may_use_the_database(
 def test_no_transaction_is_open_for_the_life_of_a_socket_despite_atomic_requests(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/database/{name}")
         (seen,) = wait_for_notes(server, name)
         peer.send(close_frame())
@@ -87,7 +87,7 @@ def test_no_transaction_is_open_for_the_life_of_a_socket_despite_atomic_requests
 def test_close_from_elsewhere_wakes_a_wait_and_reaches_the_client(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/closed-by-another/{name}")
         wait_for_notes(server, f"{name}-begun")
         open_gate(server, name)
@@ -101,7 +101,7 @@ def test_close_from_elsewhere_wakes_a_wait_and_reaches_the_client(
 def test_messages_to_several_waiters_are_each_taken_once_and_the_end_wakes_all(
     server: ServerProcess, colour: str, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/shared/{name}")
         wait_for_notes(server, f"{name}-begun", 8)
         for number in range(300):
@@ -120,7 +120,7 @@ def test_order_of_each_sending_thread_is_kept_while_the_client_sends_as_well(
 ) -> None:
     count = 2000
     arrived: dict[int, list[int]] = {sender: [] for sender in range(6)}
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/{colour}/flood/{name}/6/{count}/10")
         peer.send(frame(TEXT, b"unread") * 50)
         for payload in peer.read_messages():
@@ -134,7 +134,7 @@ def test_close_comes_behind_what_the_same_thread_sent_though_others_send_too(
     server: ServerProcess, colour: str
 ) -> None:
     for _ in range(30):
-        with Peer(server.port) as peer:
+        with Peer(server) as peer:
             peer.open(f"/{colour}/last-words")
             messages = list(peer.read_messages())
             assert b"last words" in messages
@@ -143,7 +143,7 @@ def test_close_comes_behind_what_the_same_thread_sent_though_others_send_too(
 def test_blocking_socket_on_the_event_loop_raises_instead_of_stopping_the_server(
     server: ServerProcess, name: str
 ) -> None:
-    with Peer(server.port) as peer:
+    with Peer(server) as peer:
         peer.open(f"/sync/on-loop/{name}")
         assert peer.read_frame() == Frame(TEXT, b"done")
         (answer,) = wait_for_notes(server, name)

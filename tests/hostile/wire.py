@@ -12,6 +12,7 @@ import fcntl
 import os
 import select
 import socket
+import ssl
 import struct
 import sys
 import termios
@@ -23,6 +24,8 @@ from tests.processes import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from tests.processes import ServerProcess
 
 CONTINUATION = 0x0
 TEXT = 0x1
@@ -113,16 +116,11 @@ def handshake(path: str, port: int, headers: Mapping[str, str] | None = None) ->
 
 
 class Peer:
-    """One connection to the server, with nothing between the test and the bytes."""
+    """One connection to the server, with nothing but TLS between the test and the bytes."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
-        self.port = port
-        self.socket = socket.socket()
-        self.socket.settimeout(DEADLINE)
-        if receive_buffer is not None:
-            # Before connecting, for the window that the kernel offers depends on it.
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(("127.0.0.1", port))
+    def __init__(self, server: ServerProcess, *, receive_buffer: int | None = None) -> None:
+        self.port = server.port
+        self.socket = server.connect(receive_buffer=receive_buffer)
         self._received = bytearray()
 
     def send(self, data: bytes) -> None:
@@ -133,7 +131,7 @@ class Peer:
         """Send bytes, and tell whether the server took them all before it shut the door."""
         try:
             self.socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             return False
         return True
 
@@ -204,6 +202,12 @@ class Peer:
             while True:
                 self._receive()
         return bytes(self._received)
+
+    def end_tls(self) -> None:
+        """Say over TLS that nothing more will come, and wait for the same from the server."""
+        assert isinstance(self.socket, ssl.SSLSocket)
+        with contextlib.suppress(ssl.SSLError, ConnectionResetError):
+            self.socket.unwrap()
 
     def leave(self, *, abruptly: bool = False) -> None:
         """Close the socket: with FIN, or abruptly with RST."""
