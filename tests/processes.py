@@ -154,6 +154,8 @@ def serve(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
+    program: str = sys.executable,
+    port: int | None = None,
     tls: ssl.SSLContext | None = None,
     unix_socket: Path | None = None,
     ready: Callable[[ServerProcess], bool] | None = None,
@@ -161,10 +163,12 @@ def serve(
     """Run ``python ARGUMENTS`` as a server for the length of a ``with`` block.
 
     Arguments:
-        arguments: what follows the interpreter; ``{port}`` in them becomes a free port.
+        arguments: what follows the interpreter; ``{port}`` in them becomes the port.
         cwd: the directory to run in.
         env: environment variables to add to those of the test run.
         pass_fds: file descriptors that the process inherits.
+        program: what to run instead of the interpreter.
+        port: where the server listens, by default a free port.
         tls: how clients are to encrypt, if at all.
         unix_socket: the path at which the server listens, if not at the port; ``{socket}`` in the
             arguments becomes it.
@@ -174,9 +178,9 @@ def serve(
         AssertionError: the process has ended, or was not ready within the deadline. To this and to
             any error inside the block the output of the server is added as a note.
     """
-    port = free_port()
+    port = port or free_port()
     places = {"{port}": str(port), "{socket}": str(unix_socket)}
-    command = [sys.executable, *(fill_in(part, places) for part in arguments)]
+    command = [program, *(fill_in(part, places) for part in arguments)]
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory, "output")
         with log.open("wb") as output:

@@ -105,9 +105,8 @@ def test_segment_full_of_tiny_messages_does_not_hold_up_other_clients(
         peer.open(f"/{colour}/gated/{name}")
         other.open(f"/{colour}/echo")
         wait_for_notes(server, f"{name}-begun")
-        # Megabytes, of which TLS takes half of one to read ahead. While it is read the other one must get
-        # a hearing: the limit is far above what a busy machine needs, and far below what quadratic
-        # time takes.
+        # Megabytes, for TLS reads half of one ahead. Meanwhile the other one must get a hearing: the
+        # limit is far above what a busy machine needs, and far below what quadratic time takes.
         other.socket.settimeout(5)
         with sending(peer, frame(TEXT, b"1") * 500_000):
             wait_until_stuck(peer)
