@@ -6,7 +6,10 @@ has written. Nothing in here touches the WebSocket under attack.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ from tests.hostile.wire import TEXT, Frame, Peer, close_frame, frame
 from tests.processes import DEADLINE, ServerProcess, run, serve, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from tests.certificates import Certificate
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 # Seconds that the server gives a peer to answer a close frame.
 CLOSE_TIMEOUT = 1
+# What one connection may cost at the most, with all that the process allocates on the way. The
+# floods of the tests are several times as big.
+BOUND = 40.0
 
 
 def make_database(directory: Path) -> Path:
@@ -97,6 +103,47 @@ def megabytes_of(server: ServerProcess) -> float:
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
+
+
+@contextlib.contextmanager
+def memory_stays_within(server: ServerProcess, bound: float = BOUND) -> Iterator[None]:
+    """Watch the server's memory for the length of a block, and compare its peak."""
+    assert_serving(server)  # so that what is made once has been made
+    before = megabytes_of(server)
+    peak = before
+    over = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.02):
+            peak = max(peak, megabytes_of(server))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+    assert peak - before < bound, f"{before:.0f} MB became {peak:.0f} MB"
+
+
+@contextlib.contextmanager
+def sending(peer: Peer, data: bytes) -> Iterator[threading.Thread]:
+    """Send in a second thread, for the server will not take it all at once."""
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            peer.send(data)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        with contextlib.suppress(OSError):
+            peer.socket.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def wait_until_steady(values: Callable[[], list[int]], what: str) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.hostile.asking import (
-    assert_serving,
-    megabytes_of,
+    memory_stays_within,
     notes_of,
     open_gate,
+    sending,
     serve_project,
     wait_for_notes,
     wait_until_full,
@@ -23,56 +21,9 @@ from tests.hostile.asking import (
 from tests.hostile.wire import BINARY, PING, PONG, TEXT, Frame, Peer, close_frame, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.processes import ServerProcess
-
-MEBIBYTE = 1024 * 1024
-# What one connection may cost at the most, with all that the process allocates on the way. The
-# floods below are several times as big.
-BOUND = 40.0
-
-
-@contextlib.contextmanager
-def memory_stays_within(server: ServerProcess, bound: float = BOUND) -> Iterator[None]:
-    """Watch the server's memory for the length of a block, and compare its peak."""
-    assert_serving(server)  # so that what is made once has been made
-    before = megabytes_of(server)
-    peak = before
-    over = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not over.wait(0.02):
-            peak = max(peak, megabytes_of(server))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-    assert peak - before < bound, f"{before:.0f} MB became {peak:.0f} MB"
-
-
-@contextlib.contextmanager
-def sending(peer: Peer, data: bytes) -> Iterator[threading.Thread]:
-    """Send in a second thread, for the server will not take it all at once."""
-
-    def send() -> None:
-        with contextlib.suppress(OSError):
-            peer.send(data)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        with contextlib.suppress(OSError):
-            peer.socket.shutdown(socket.SHUT_RDWR)
-        thread.join()
 
 
 # A view that does not read
@@ -105,8 +56,8 @@ def test_segment_full_of_tiny_messages_does_not_hold_up_other_clients(
         peer.open(f"/{colour}/gated/{name}")
         other.open(f"/{colour}/echo")
         wait_for_notes(server, f"{name}-begun")
-        # Megabytes, for TLS reads half of one ahead. Meanwhile the other one must get a hearing: the
-        # limit is far above what a busy machine needs, and far below what quadratic time takes.
+        # Megabytes, for TLS reads half of one ahead. Meanwhile the other one must get a hearing:
+        # the limit is far above what a busy machine needs, and far below what quadratic time takes.
         other.socket.settimeout(5)
         with sending(peer, frame(TEXT, b"1") * 500_000):
             wait_until_stuck(peer)

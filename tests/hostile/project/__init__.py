@@ -7,6 +7,7 @@ opened at ``/open/NAME``, and ``/census`` counts what the process holds.
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ settings.configure(
         }
     },
     USE_TZ=True,
+    **json.loads(os.environ.get("PROJECT_SETTINGS", "{}")),
     WEBSOCKET_CLOSE_TIMEOUT=float(os.environ.get("PROJECT_CLOSE_TIMEOUT", "10")),
     LOGGING={
         "version": 1,
