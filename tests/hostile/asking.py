@@ -98,11 +98,28 @@ def census_of(server: ServerProcess) -> dict[str, int]:
     return census
 
 
+def settled_census(server: ServerProcess) -> dict[str, int]:
+    """Take a census when no connection is left of what came before."""
+
+    def census() -> dict[str, int] | None:
+        taken = census_of(server)
+        return None if taken["WebSocketProtocol"] or taken["WebSocketRequest"] else taken
+
+    taken = wait_until(census, "the connections of before to be let go of")
+    assert taken is not None
+    return taken
+
+
 def megabytes_of(server: ServerProcess) -> float:
     """Return the memory of the server that is resident."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
+
+
+def settled_megabytes_of(server: ServerProcess) -> float:
+    """Return the server's memory when its notes are forgotten and it gave back all it can."""
+    return float(server.get("/memory").text)
 
 
 @contextlib.contextmanager

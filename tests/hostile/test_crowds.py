@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hostile.asking import assert_quiet, assert_serving, census_of, serve_project
-from tests.hostile.wire import TEXT, close_frame, frame, handshake
+from tests.hostile.asking import (
+    assert_quiet,
+    assert_serving,
+    census_of,
+    serve_project,
+    settled_census,
+)
+from tests.hostile.guests import Guest, leave_at_once, request_for
+from tests.hostile.wire import TEXT, frame
 from tests.processes import wait_until
 
 if TYPE_CHECKING:
@@ -23,55 +28,6 @@ if TYPE_CHECKING:
 CROWD = 1000
 # Each conversation ends well within it, also when a thousand share the processor.
 PATIENCE = 60.0
-
-
-class Guest:
-    """One client of a crowd: a raw socket on the event loop of the test."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.socket = socket.socket()
-        self.socket.setblocking(False)
-        self._loop = asyncio.get_running_loop()
-        self._received = b""
-
-    async def open(self, path: str) -> None:
-        await self._loop.sock_connect(self.socket, ("127.0.0.1", self.port))
-        await self.send(request_for(path, self.port))
-        head = await self.receive_until(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101 "), head
-
-    async def send(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self.socket, data)
-
-    async def receive_until(self, ending: bytes) -> bytes:
-        while ending not in self._received:
-            data = await self._loop.sock_recv(self.socket, 65536)
-            assert data, f"the server ended the byte stream behind {self._received!r}"
-            self._received += data
-        wanted, _, self._received = self._received.partition(ending)
-        return wanted
-
-    def leave_abruptly(self) -> None:
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
-
-
-def request_for(path: str, port: int) -> bytes:
-    return handshake(path, port, {"Cookie": "sessionid=session-of-user-0"})
-
-
-async def leave_at_once(guest: Guest, path: str, number: int) -> None:
-    """Open and leave, by one of four ways."""
-    await guest.open(path)
-    if number % 4 == 0:
-        guest.leave_abruptly()
-    elif number % 4 == 1:
-        await guest.send(frame(TEXT, b"hello")[:5])
-        guest.leave_abruptly()
-    elif number % 4 == 2:
-        await guest.send(close_frame(1001))
-        await guest.receive_until(close_bytes(1001))
 
 
 async def leave_in_the_handshake(guest: Guest, path: str, number: int) -> None:
@@ -88,10 +44,6 @@ async def leave_amid_an_answer(guest: Guest, path: str, number: int) -> None:
     await guest.send(frame(TEXT, b"x" * 60_000) * 4)
     if number % 2:
         guest.leave_abruptly()
-
-
-def close_bytes(code: int) -> bytes:
-    return bytes((0x88, 2)) + code.to_bytes(2, "big")
 
 
 def visit(
@@ -174,18 +126,6 @@ def assert_leaves_nothing(
         error.add_note(f"before: {before}\nnow:    {census_of(server)}")
         raise
     assert_serving(server)
-
-
-def settled_census(server: ServerProcess) -> dict[str, int]:
-    """Take a census when no connection is left of what came before."""
-
-    def census() -> dict[str, int] | None:
-        taken = census_of(server)
-        return None if taken["WebSocketProtocol"] or taken["WebSocketRequest"] else taken
-
-    taken = wait_until(census, "the connections of before to be let go of")
-    assert taken is not None
-    return taken
 
 
 def test_a_thousand_idle_async_views_behind_the_stock_middlewares_hold_no_thread(

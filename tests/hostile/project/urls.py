@@ -40,6 +40,7 @@ urlpatterns = [
     path("open/<str:name>", inspection.open_gate),
     path("main-thread", inspection.show_main_thread),
     path("census", inspection.take_census),
+    path("memory", inspection.show_memory),
     path("async/chunks", database.async_chunks),
     path("sync/on-loop/<str:name>", shared.sync_on_loop),
     *(
