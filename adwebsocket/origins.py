@@ -27,7 +27,8 @@ def refusal_of_origin(request: HttpRequest, origins: Sequence[str] | None) -> st
         request: the handshake. Without an Origin header the client is no browser: it is let in.
         origins: what the view allows besides its own host, in place of the settings.
     """
-    origin = request.headers.get("Origin")
+    # request.headers would be built for this alone, and kept: 1.2 KB a connection.
+    origin = request.META.get("HTTP_ORIGIN")
     if origin is None or _is_own_origin(origin, request):
         return None
     if origins is None:
