@@ -49,7 +49,9 @@ def resolve_early(request: WebSocketRequest) -> ResolverMatch | None:
     # has run.
     language = translation.get_language_from_path(request.path_info)
     try:
-        with translation.override(language or translation.get_language()):
+        if language is None:
+            return get_resolver().resolve(request.path_info)
+        with translation.override(language):
             return get_resolver().resolve(request.path_info)
     except Exception:
         return None

@@ -7,7 +7,7 @@ request with a ``websocket`` on it.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.core.handlers.asgi import ASGIRequest
 from django.core.serializers.json import DjangoJSONEncoder
@@ -18,8 +18,8 @@ from .websocket import WebSocket
 from .websocket_base import WebSocketBase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import TypeGuard
+    from collections.abc import MutableMapping
+    from typing import Any, TypeAlias, TypeGuard
 
     from django.http import HttpRequest
     from django.urls import ResolverMatch
@@ -27,9 +27,21 @@ if TYPE_CHECKING:
     from .runners.base import Runner
     from .transport.channel import Channel
 
+    Scope: TypeAlias = MutableMapping[str, Any]
+
 WebSocketBase.json_encoder = DjangoJSONEncoder
 
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+class _NoBody(BytesIO):
+    """The body of every handshake: one object for all, which a request may close as its own."""
+
+    def close(self) -> None:
+        pass
+
+
+_NO_BODY = _NoBody()
 
 
 class WebSocketRequest(ASGIRequest):
@@ -44,16 +56,20 @@ class WebSocketRequest(ASGIRequest):
 
     websocket: WebSocketBase
 
-    def __init__(self, scope: Mapping[str, Any], channel: Channel, runner: Runner) -> None:
-        # A websocket scope has no method, and its scheme would make is_secure() and
-        # build_absolute_uri() speak of "wss".
-        scheme = scope.get("scheme", "ws")
-        http_scope = {**scope, "method": "GET", "scheme": _HTTP_SCHEMES.get(scheme, scheme)}
-        super().__init__(http_scope, BytesIO())
+    def __init__(self, scope: Scope, channel: Channel, runner: Runner) -> None:
+        # A websocket scope has no method. It is added in place: a copy would cost each connection
+        # half a kilobyte for as long as it lasts.
+        scope["method"] = "GET"
+        super().__init__(scope, _NO_BODY)
         self.channel = channel
         self.runner = runner
         self.early_match: ResolverMatch | None = None
         self._bridge = get_bridge()
+
+    def _get_scheme(self) -> str:
+        # That of the scope would make is_secure() and build_absolute_uri() speak of "wss".
+        scheme: str = self.scope.get("scheme", "ws")
+        return _HTTP_SCHEMES.get(scheme, scheme)
 
     def is_websocket(self) -> bool:
         """Tell that the request is a WebSocket."""
