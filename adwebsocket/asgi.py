@@ -6,7 +6,6 @@ plain HTTP goes to Django's own handler, and a WebSocket becomes a request that 
 
     server -> ASGIApplication.__call__ -> serve_websocket
         find_channel          the connection, straight from our protocol class or over plain ASGI
-        admit_channel         is there room for one more?
         WebSocketRequest      the handshake as an HttpRequest, with request.websocket
         resolve_early         is the view sync or async?
         serve_sync_view       in a thread of its own:    SyncHandler -> decorator -> view
@@ -27,7 +26,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
 from django.db import connections
 from django.http import StreamingHttpResponse
-from django.urls import set_script_prefix
+from django.urls import get_script_prefix, set_script_prefix
 
 from .conf import get_limits, get_settings
 from .database import use_async_view_pool
@@ -104,65 +103,61 @@ class ASGIApplication:
                 return
         await self.http_handler(scope, receive, send)
 
-    async def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one WebSocket from the handshake to its end."""
-        limits = get_limits()
+    def serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one WebSocket from the handshake to its end.
+
+        Not a coroutine itself: each one that waits for another costs a connection 0.3 KB for as
+        long as it lasts.
+        """
         channel = find_channel(scope, receive, send)
-        if channel is not None:
-            # The direct path: frames go from data_received to the view without a task, a
-            # dictionary or a loop iteration in between.
-            channel.configure(limits)
-            await self.admit_channel(scope, channel)
-            return
-        asgi_channel = AsgiChannel(scope, receive, send, limits)
+        if channel is None:
+            return self.serve_plain_asgi(scope, receive, send)
+        # The direct path: frames go from data_received to the view without a task, a dictionary
+        # or a loop iteration in between.
+        channel.configure(get_limits())
+        return self.serve_channel(scope, channel)
+
+    async def serve_plain_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket over ``receive`` and ``send`` of any other server or middleware."""
+        asgi_channel = AsgiChannel(scope, receive, send, get_limits())
         await asgi_channel.connect()
         try:
-            await self.admit_channel(scope, asgi_channel)
+            await self.serve_channel(scope, asgi_channel)
         finally:
             await asgi_channel.disconnect()
 
-    async def admit_channel(self, scope: Scope, channel: Channel) -> None:
-        """Serve a WebSocket where there is room for one more."""
+    def serve_channel(self, scope: Scope, channel: Channel) -> Awaitable[None]:
+        """Serve a WebSocket on its channel, in the colour of its view, if there is room."""
         most = get_settings().max_connections
         if most is not None and self.connections >= most:
-            logger.warning("Refused a WebSocket: there are %d (WEBSOCKET_MAX_CONNECTIONS)", most)
-            response = no_room_response()
-            headers = [(name.encode(), value.encode()) for name, value in response.items()]
-            channel.refuse(response.status_code, headers, response.content)
-            return
-        self.connections += 1
-        try:
-            await self.serve_channel(scope, channel)
-        finally:
-            self.connections -= 1
-
-    async def serve_channel(self, scope: Scope, channel: Channel) -> None:
-        """Serve a WebSocket on its channel, in the colour of its view."""
+            reason = f"there are {most} (WEBSOCKET_MAX_CONNECTIONS)"
+            return refuse_for_lack_of_room(channel, scope["path"], reason)
         try:
             request = WebSocketRequest(scope, channel, self.runner)
         except UnicodeDecodeError:
-            headers = [(b"content-type", b"text/plain; charset=utf-8")]
-            channel.refuse(400, headers, b"The query string must be UTF-8.\n")
-            return
+            return refuse_query_string(channel)
         request.early_match = resolve_early(request)
         # A path that leads nowhere needs no thread: the async handler answers it as well.
         is_async = request.early_match is None or is_async_view(request.early_match.func)
         request.use_socket(is_async=is_async)
+        if is_async and self.async_handler.is_fully_async:
+            return self.serve_async_view(request)
+        return self.serve_in_thread(request)
+
+    async def serve_in_thread(self, request: WebSocketRequest) -> None:
+        """Let the runner's thread serve a sync view, while the event loop waits for its end."""
+        self.connections += 1
         try:
-            if is_async and self.async_handler.is_fully_async:
-                await self.serve_async_view(request)
-            else:
-                await self.runner.run(partial(self.serve_sync_view, request))
+            await self.runner.run(partial(self.serve_sync_view, request))
         except RunnerFull as error:
-            logger.warning("Refused a WebSocket to %s: %s", request.path, error)
-            response = no_room_response()
-            refuse(request, response, response.content)
+            await refuse_for_lack_of_room(request.channel, request.path, str(error))
         finally:
-            channel.close(CloseCode.INTERNAL_ERROR)
+            self.connections -= 1
+            request.channel.close(CloseCode.INTERNAL_ERROR)
 
     def serve_sync_view(self, request: WebSocketRequest) -> None:
         """Run middleware, view and the way back in the calling thread, which owns it all."""
-        set_script_prefix(script_prefix_of(request))
+        set_script_prefix_of(request)
         try:
             request_started.send(sender=ASGIApplication, scope=request.scope)
             response = self.sync_handler.get_response(request)
@@ -176,20 +171,30 @@ class ASGIApplication:
 
     async def serve_async_view(self, request: WebSocketRequest) -> None:
         """The same on the event loop; what blocks there runs in a bounded pool of threads."""
-        use_async_view_pool()
-        set_script_prefix(script_prefix_of(request))
-        await sync_to_async(request_started.send)(sender=ASGIApplication, scope=request.scope)
-        response = await self.async_handler.get_response_async(request)
+        self.connections += 1
         try:
-            if is_unanswered(request):
-                refuse(request, response, await read_body(response))
+            use_async_view_pool()
+            set_script_prefix_of(request)
+            await sync_to_async(request_started.send)(sender=ASGIApplication, scope=request.scope)
+            response = await self.async_handler.get_response_async(request)
+            try:
+                if is_unanswered(request):
+                    refuse(request, response, await read_body(response))
+            finally:
+                await sync_to_async(finish)(response)
         finally:
-            await sync_to_async(finish)(response)
+            self.connections -= 1
+            request.channel.close(CloseCode.INTERNAL_ERROR)
 
 
-def script_prefix_of(request: WebSocketRequest) -> str:
-    """Give the path below which the project is mounted, as Django's own handler finds it."""
-    return settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or ""
+def set_script_prefix_of(request: WebSocketRequest) -> None:
+    """Tell ``reverse`` below which path the project is mounted, as Django's own handler does.
+
+    That is nowhere, mostly, and setting what is set would keep a copy for each connection.
+    """
+    prefix = settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or "/"
+    if prefix != get_script_prefix():
+        set_script_prefix(prefix)
 
 
 def is_unanswered(request: WebSocketRequest) -> bool:
@@ -222,6 +227,20 @@ async def refuse_malformed_handshake(error: HandshakeError, send: Send) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *error.headers]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": f"{error.message}\n".encode()})
+
+
+async def refuse_for_lack_of_room(channel: Channel, path: str, reason: str) -> None:
+    """Answer a handshake with 503 and a time to come back."""
+    logger.warning("Refused a WebSocket to %s: %s", path, reason)
+    response = no_room_response()
+    headers = [(name.encode(), value.encode()) for name, value in response.items()]
+    channel.refuse(response.status_code, headers, response.content)
+
+
+async def refuse_query_string(channel: Channel) -> None:
+    """Answer a handshake whose address Django cannot read."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    channel.refuse(400, headers, b"The query string must be UTF-8.\n")
 
 
 async def serve_lifespan(receive: Receive, send: Send) -> None:

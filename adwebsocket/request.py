@@ -18,7 +18,7 @@ from .websocket import WebSocket
 from .websocket_base import WebSocketBase
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping
     from typing import Any, TypeAlias, TypeGuard
 
     from django.http import HttpRequest
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .runners.base import Runner
     from .transport.channel import Channel
 
-    Scope: TypeAlias = MutableMapping[str, Any]
+    Scope: TypeAlias = Mapping[str, Any]
 
 WebSocketBase.json_encoder = DjangoJSONEncoder
 
@@ -57,10 +57,10 @@ class WebSocketRequest(ASGIRequest):
     websocket: WebSocketBase
 
     def __init__(self, scope: Scope, channel: Channel, runner: Runner) -> None:
-        # A websocket scope has no method. It is added in place: a copy would cost each connection
-        # half a kilobyte for as long as it lasts.
-        scope["method"] = "GET"
-        super().__init__(scope, _NO_BODY)
+        # A websocket scope has no method.
+        super().__init__({**scope, "method": "GET"}, _NO_BODY)
+        # The server's own from here on: a copy would cost each connection half a kilobyte.
+        self.scope = scope
         self.channel = channel
         self.runner = runner
         self.early_match: ResolverMatch | None = None
