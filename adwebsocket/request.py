@@ -6,6 +6,7 @@ request with a ``websocket`` on it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,40 @@ class _NoBody(BytesIO):
 _NO_BODY = _NoBody()
 
 
+# Nobody else sends the same; and what authenticates a client must not outlive its connection here.
+_OWN_TEXTS = {
+    "HTTP_AUTHORIZATION",
+    "HTTP_COOKIE",
+    "HTTP_PROXY_AUTHORIZATION",
+    "HTTP_SEC_WEBSOCKET_KEY",
+    "HTTP_SEC_WEBSOCKET_PROTOCOL",
+    "PATH_INFO",
+    "QUERY_STRING",
+}
+
+
+def _share_texts(meta: dict[str, Any]) -> dict[str, Any]:
+    """Give the same META, made of texts that it shares with the META of other connections.
+
+    Names, hosts and browsers repeat: of each connection they would take more than the dictionary.
+    """
+    return {
+        _one_of_equal(name): value
+        if name in _OWN_TEXTS or not isinstance(value, str)
+        else _one_of_equal(value)
+        for name, value in meta.items()
+    }
+
+
+def _one_of_equal(text: str) -> str:
+    return _repeated_text(text) if len(text) <= 256 else text
+
+
+@lru_cache(maxsize=1024)
+def _repeated_text(text: str) -> str:
+    return text
+
+
 class WebSocketRequest(ASGIRequest):
     """The handshake of a WebSocket as Django's request. Created on the event loop.
 
@@ -61,6 +96,7 @@ class WebSocketRequest(ASGIRequest):
         super().__init__({**scope, "method": "GET"}, _NO_BODY)
         # The server's own from here on: a copy would cost each connection half a kilobyte.
         self.scope = scope
+        self.META = _share_texts(self.META)
         self.channel = channel
         self.runner = runner
         self.early_match: ResolverMatch | None = None
