@@ -1,7 +1,8 @@
 """Every server that a benchmark can start: its name, its command and what it needs installed.
 
-The benchmarks choose from ``SERVERS``; the programs themselves are in ``benchmarks/servers/``.
-It must not know how a server is started, pinned or measured: that is the harness.
+The benchmarks choose from ``SERVERS`` and ``IDLE_SERVERS``; the programs themselves are in
+``benchmarks/servers/``. It must not know how a server is started, pinned or measured: that is the
+harness.
 """
 
 import sys
@@ -28,12 +29,14 @@ class Server:
     echoes: bool = True
 
 
-def _adwebsocket(port: int, load: Load) -> list[str]:
-    application = "benchmarks.servers.adwebsocket_project:application"
-    return [
-        *(sys.executable, "-m", "adwebsocket", application, "--host", HOST, "--port", str(port)),
-        *("--log-level", "warning", "--no-access-log"),
-    ]
+def _adwebsocket(application: str) -> Callable[[int, Load], list[str]]:
+    def command(port: int, load: Load) -> list[str]:
+        return [
+            *(sys.executable, "-m", "adwebsocket", application),
+            *("--host", HOST, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+        ]
+
+    return command
 
 
 def _uvicorn(application: str) -> Callable[[int, Load], list[str]]:
@@ -56,17 +59,34 @@ def _script(module: str) -> Callable[[int, Load], list[str]]:
     return command
 
 
+_project = _adwebsocket("benchmarks.servers.adwebsocket_project:application")
 _channels = _uvicorn("benchmarks.servers.channels_project:application")
 
 SERVERS = {
     server.name: server
     for server in (
-        Server("adwebsocket-async", _adwebsocket, ("adwebsocket.asgi",), "/async"),
-        Server("adwebsocket-sync", _adwebsocket, ("adwebsocket.asgi",), "/sync"),
+        Server("adwebsocket-async", _project, ("adwebsocket.asgi",), "/async"),
+        Server("adwebsocket-sync", _project, ("adwebsocket.asgi",), "/sync"),
         Server("uvicorn-raw", _uvicorn("benchmarks.servers.raw_asgi:application"), ("uvicorn",)),
         Server("channels-async", _channels, ("channels", "uvicorn"), "/async"),
         Server("channels-sync", _channels, ("channels", "uvicorn"), "/sync"),
         Server("picows", _script("benchmarks.servers.picows_echo"), ("picows", "uvloop")),
         Server("limit", _script("benchmarks.servers.no_parsing"), ("uvloop",), echoes=False),
+    )
+}
+
+# For idle connections in async code; those of sync views mostly cost the stack of a thread.
+IDLE_SERVERS = {
+    server.name: server
+    for server in (
+        SERVERS["uvicorn-raw"],
+        SERVERS["channels-async"],
+        SERVERS["adwebsocket-async"],
+        Server(
+            "adwebsocket-middleware",
+            _adwebsocket("benchmarks.servers.adwebsocket_middleware:application"),
+            ("adwebsocket.asgi",),
+            "/async",
+        ),
     )
 }

@@ -7,7 +7,6 @@ how a load is made: that is the harness.
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -19,8 +18,8 @@ from statistics import median
 from benchmarks import BenchmarkError
 from benchmarks.catalogue import SERVERS, Server
 from benchmarks.generator import COMPILER_FLAGS, Load, Measurement, compile_generator
-from benchmarks.harness import Cores, missing_modules, run_server
-from benchmarks.report import complain, describe_machine, format_table, say
+from benchmarks.harness import Cores, run_server
+from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
 
 Rounds = dict[str, list[Measurement]]
 
@@ -54,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> int:
     cores = Cores.choose()
     try:
         compile_generator()
-        servers = choose_servers(options.only)
+        servers = choose_servers(SERVERS, options.only)
         say(*describe_machine(cores), *describe_flags(load, options.rounds), "")
         rounds = measure(servers, load, cores, options.rounds)
     except BenchmarkError as error:
@@ -88,22 +87,6 @@ def parse_options(words: Sequence[str] | None) -> argparse.Namespace:
         if getattr(options, name) is None:
             setattr(options, name, default)
     return options
-
-
-def choose_servers(only: Sequence[str] | None) -> list[Server]:
-    """Return the servers to measure; one that is not installed is skipped aloud, and fails CI."""
-    chosen = []
-    for name in only or SERVERS:
-        if missing := missing_modules(SERVERS[name]):
-            sentence = f"{name} needs {', '.join(missing)} (pip install -e .[bench])"
-            if os.environ.get("CI"):
-                raise BenchmarkError(sentence)
-            complain(f"skipped: {sentence}")
-        else:
-            chosen.append(SERVERS[name])
-    if not chosen:
-        raise BenchmarkError("there is no server to measure")
-    return chosen
 
 
 def describe_flags(load: Load, rounds: int) -> list[str]:

@@ -95,6 +95,10 @@ class RunningServer:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def port(self) -> int:
+        return self._port
+
     def wait_until_it_answers(self) -> None:
         """Return when the port accepts connections; raise where the process died or is too slow."""
         deadline = time.monotonic() + START_SECONDS
@@ -104,7 +108,7 @@ class RunningServer:
                 socket.create_connection((HOST, self._port), timeout=1).close()
             except OSError:
                 if time.monotonic() > deadline:
-                    raise self._error(f"did not listen within {START_SECONDS:.0f} s") from None
+                    raise self.error(f"did not listen within {START_SECONDS:.0f} s") from None
                 time.sleep(0.05)
             else:
                 return
@@ -122,10 +126,10 @@ class RunningServer:
                     echoes=self.server.echoes,
                 )
         except BenchmarkError as error:
-            raise self._error(str(error)) from None
+            raise self.error(str(error)) from None
         self._check_alive()
         if measurement.messages == 0:
-            raise self._error("echoed nothing while it was measured")
+            raise self.error("echoed nothing while it was measured")
         return measurement
 
     def stop(self) -> None:
@@ -139,9 +143,10 @@ class RunningServer:
 
     def _check_alive(self) -> None:
         if self._process.poll() is not None:
-            raise self._error(f"ended by itself with exit code {self._process.returncode}")
+            raise self.error(f"ended by itself with exit code {self._process.returncode}")
 
-    def _error(self, what: str) -> BenchmarkError:
+    def error(self, what: str) -> BenchmarkError:
+        """Return an error that names the server and ends with what it wrote."""
         self._log.seek(0)
         written = self._log.read().decode(errors="replace").strip()
         tail = "\n".join(written.splitlines()[-30:])

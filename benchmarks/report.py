@@ -1,4 +1,4 @@
-"""What a benchmark prints around its figures: the machine, the versions, tables.
+"""What a benchmark prints around its figures: the machine, the versions, what is skipped, tables.
 
 Every benchmark calls it, so that a number never stands without where it was measured.
 It must not know what is measured, nor name the machine: what identifies one stays out of it.
@@ -7,16 +7,34 @@ It must not know what is measured, nor name the machine: what identifies one sta
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.harness import Cores
+from benchmarks import BenchmarkError
+from benchmarks.catalogue import Server
+from benchmarks.harness import Cores, missing_modules
 
 PACKAGES = (
     *("adwebsocket", "Django", "asgiref", "channels", "uvicorn", "uvloop", "httptools"),
     *("websockets", "picows", "aiofastnet"),
 )
+
+
+def choose_servers(servers: Mapping[str, Server], only: Sequence[str] | None) -> list[Server]:
+    """Return the servers to measure; one that is not installed is skipped aloud, and fails CI."""
+    chosen = []
+    for name in only or servers:
+        if missing := missing_modules(servers[name]):
+            sentence = f"{name} needs {', '.join(missing)} (pip install -e .[bench])"
+            if os.environ.get("CI"):
+                raise BenchmarkError(sentence)
+            complain(f"skipped: {sentence}")
+        else:
+            chosen.append(servers[name])
+    if not chosen:
+        raise BenchmarkError("there is no server to measure")
+    return chosen
 
 
 def describe_machine(cores: Cores) -> list[str]:
