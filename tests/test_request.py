@@ -103,6 +103,27 @@ async def test_scope_of_the_server_stays_as_it_was() -> None:
 
 
 @on_event_loop
+async def test_requests_share_texts_but_no_dictionary_and_no_secret() -> None:
+    headers = {"User-Agent": "browser", "Cookie": "sessionid=abc", "X-Long": "a" * 300}
+    first, second = [await make_request(websocket_scope("/", headers=headers)) for _ in range(2)]
+
+    assert first.META == second.META
+    assert first.META["HTTP_USER_AGENT"] is second.META["HTTP_USER_AGENT"]
+    assert first.META["HTTP_COOKIE"] is not second.META["HTTP_COOKIE"]
+    assert first.META["HTTP_X_LONG"] is not second.META["HTTP_X_LONG"]
+    first.META["HTTP_USER_AGENT"] = "changed"
+    assert second.META["HTTP_USER_AGENT"] == second.headers["User-Agent"] == "browser"
+
+
+@on_event_loop
+async def test_request_that_is_closed_leaves_the_others_their_empty_body() -> None:
+    first, second, third = [await make_request(websocket_scope("/")) for _ in range(3)]
+    first.close()
+    assert (second.body, second.POST) == (b"", {})
+    assert (third.read(), list(third)) == (b"", [])
+
+
+@on_event_loop
 async def test_query_string_that_is_not_utf_8_raises() -> None:
     with pytest.raises(UnicodeDecodeError):
         await make_request(websocket_scope("/", query_string=b"name=\xff"))
