@@ -29,7 +29,7 @@ from benchmarks.report import choose_servers, complain, describe_machine, format
 FIRST_CONNECTIONS = 100
 MOST_CONNECTIONS = 15_000
 SETTLING_SECONDS = 0.3
-# By server and compression, in KB a connection: what step 2 asks for.
+# By server and compression, in KB a connection: what they must not exceed.
 EXPECTED = {("adwebsocket-async", False): 12, ("adwebsocket-async", True): 13}
 
 

@@ -31,10 +31,10 @@ _BAD_REQUEST_LINE: Final = "The request line must have a method, a target and a 
 _ORIGIN: Final = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-# Headers that are the same for many clients, and no secret of any.
+# Headers that are the same for many clients, and no secret of any (a subprotocol may be one).
 _COMMON: Final = frozenset(
     b"accept-encoding accept-language cache-control connection host origin pragma "
-    b"sec-websocket-extensions sec-websocket-protocol sec-websocket-version upgrade "
+    b"sec-websocket-extensions sec-websocket-version upgrade "
     b"user-agent x-forwarded-host x-forwarded-proto".split()
 )
 
@@ -86,7 +86,9 @@ def _parse_header(line: bytes) -> tuple[bytes, bytes]:
     if not colon or not _TOKEN.fullmatch(name) or _BAD_VALUE.search(value):
         raise HandshakeError("Every header must be a name, a colon and a value on one line.")
     name = name.lower()
-    return _shared(name, value) if name in _COMMON else (name, value)
+    if name in _COMMON and len(value) <= 256:
+        return _shared(name, value)
+    return name, value
 
 
 @lru_cache(maxsize=512)

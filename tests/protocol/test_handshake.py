@@ -110,6 +110,19 @@ def test_request_is_read_with_names_in_lower_case_and_values_without_margins() -
     )
 
 
+def test_headers_that_repeat_are_shared_and_secrets_are_not() -> None:
+    def parse(*lines: bytes) -> list[tuple[bytes, bytes]]:
+        return parse_request(b"\r\n".join([b"GET / HTTP/1.1", *lines, b"", b""])).headers
+
+    lines = [b"Host: x", b"User-Agent: " + b"a" * 200, b"Cookie: a=b", b"authorization: c"]
+    lines += [b"X-Long: " + b"a" * 300, b"Sec-WebSocket-Protocol: token"]
+    first, second = parse(*lines), parse(*lines)
+
+    assert first == second
+    is_shared = [one is other for one, other in zip(first, second, strict=True)]
+    assert is_shared == [True, True, False, False, False, False]
+
+
 @pytest.mark.parametrize(
     "line",
     [
