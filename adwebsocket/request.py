@@ -45,16 +45,13 @@ class _NoBody(BytesIO):
 _NO_BODY = _NoBody()
 
 
-# Nobody else sends the same; and what authenticates a client must not outlive its connection here.
-_OWN_TEXTS = {
-    "HTTP_AUTHORIZATION",
-    "HTTP_COOKIE",
-    "HTTP_PROXY_AUTHORIZATION",
-    "HTTP_SEC_WEBSOCKET_KEY",
-    "HTTP_SEC_WEBSOCKET_PROTOCOL",
-    "PATH_INFO",
-    "QUERY_STRING",
-}
+# What is the same for many clients, and no secret of any.
+_COMMON_TEXTS = frozenset(
+    "HTTP_ACCEPT_ENCODING HTTP_ACCEPT_LANGUAGE HTTP_CACHE_CONTROL HTTP_CONNECTION HTTP_HOST "
+    "HTTP_ORIGIN HTTP_PRAGMA HTTP_SEC_WEBSOCKET_EXTENSIONS HTTP_SEC_WEBSOCKET_VERSION HTTP_UPGRADE "
+    "HTTP_USER_AGENT HTTP_X_FORWARDED_HOST HTTP_X_FORWARDED_PROTO REQUEST_METHOD SCRIPT_NAME "
+    "SERVER_NAME SERVER_PORT".split()
+)
 
 
 def _share_texts(meta: dict[str, Any]) -> dict[str, Any]:
@@ -63,9 +60,7 @@ def _share_texts(meta: dict[str, Any]) -> dict[str, Any]:
     Names, hosts and browsers repeat: of each connection they would take more than the dictionary.
     """
     return {
-        _one_of_equal(name): value
-        if name in _OWN_TEXTS or not isinstance(value, str)
-        else _one_of_equal(value)
+        _one_of_equal(name): _one_of_equal(value) if name in _COMMON_TEXTS else value
         for name, value in meta.items()
     }
 
