@@ -46,27 +46,25 @@ _NO_BODY = _NoBody()
 
 
 # What is the same for many clients, and no secret of any.
-_COMMON_TEXTS = frozenset(
-    [
-        "HTTP_ACCEPT_ENCODING",
-        "HTTP_ACCEPT_LANGUAGE",
-        "HTTP_CACHE_CONTROL",
-        "HTTP_CONNECTION",
-        "HTTP_HOST",
-        "HTTP_ORIGIN",
-        "HTTP_PRAGMA",
-        "HTTP_SEC_WEBSOCKET_EXTENSIONS",
-        "HTTP_SEC_WEBSOCKET_VERSION",
-        "HTTP_UPGRADE",
-        "HTTP_USER_AGENT",
-        "HTTP_X_FORWARDED_HOST",
-        "HTTP_X_FORWARDED_PROTO",
-        "REQUEST_METHOD",
-        "SCRIPT_NAME",
-        "SERVER_NAME",
-        "SERVER_PORT",
-    ]
-)
+_COMMON_TEXTS = {
+    "HTTP_ACCEPT_ENCODING",
+    "HTTP_ACCEPT_LANGUAGE",
+    "HTTP_CACHE_CONTROL",
+    "HTTP_CONNECTION",
+    "HTTP_HOST",
+    "HTTP_ORIGIN",
+    "HTTP_PRAGMA",
+    "HTTP_SEC_WEBSOCKET_EXTENSIONS",
+    "HTTP_SEC_WEBSOCKET_VERSION",
+    "HTTP_UPGRADE",
+    "HTTP_USER_AGENT",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PROTO",
+    "REQUEST_METHOD",
+    "SCRIPT_NAME",
+    "SERVER_NAME",
+    "SERVER_PORT",
+}
 
 
 def _share_texts(meta: dict[str, Any]) -> dict[str, Any]:
