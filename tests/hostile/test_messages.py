@@ -111,17 +111,29 @@ def test_fragment_that_announces_too_much_closes_with_1009_before_its_payload(
     assert (seen["messages"], seen["code"]) == ([], 1009)
 
 
-def test_endless_empty_fragments_are_no_message_and_do_no_harm(
+def test_many_empty_fragments_are_no_message_and_do_no_harm(
     server: ServerProcess, colour: str, name: str
 ) -> None:
     with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
-        peer.send(frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 50_000)
+        peer.send(frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 32_000)
         peer.send(frame(CONTINUATION, b"end") + close_frame())
         assert peer.read_close().code == 1000
 
     (seen,) = wait_for_notes(server, name)
     assert seen["messages"] == ["end"]
+
+
+def test_endless_fragments_are_1009(direct_server: ServerProcess, colour: str, name: str) -> None:
+    with Peer(direct_server) as peer:
+        peer.open(f"/{colour}/watch/{name}")
+        peer.send(frame(TEXT, fin=False) + frame(CONTINUATION, fin=False) * 33_000)
+        end = peer.read_close()
+        assert end.code == 1009
+        assert end.reason == "a message may have 32768 fragments, got 32769"
+
+    (seen,) = wait_for_notes(direct_server, name)
+    assert (seen["messages"], seen["code"]) == ([], 1009)
 
 
 def test_ping_between_fragments_is_answered_at_once_with_its_payload(
