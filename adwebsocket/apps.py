@@ -10,6 +10,11 @@ from importlib import import_module
 
 from django.apps import AppConfig
 
+from . import alias
+from .conf import get_settings
+
+alias.install()
+
 
 class AdwebsocketConfig(AppConfig):
     """Register the system checks; the development server is found by its place in the package."""
@@ -19,3 +24,5 @@ class AdwebsocketConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("adwebsocket.checks")
+        if not get_settings().dwebsocket_alias:
+            alias.uninstall()

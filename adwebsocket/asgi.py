@@ -28,6 +28,7 @@ from django.db import connections
 from django.http import StreamingHttpResponse
 from django.urls import get_script_prefix, set_script_prefix
 
+from . import alias
 from .conf import get_limits, get_settings
 from .database import use_async_view_pool
 from .exceptions import HandshakeError
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("adwebsocket")
 
+alias.install()
+
 
 def get_asgi_application() -> ASGIApplication:
     """Set up Django and give the project's ASGI application, for HTTP, WebSockets and lifespan.
@@ -80,6 +83,8 @@ class ASGIApplication:
         self.async_handler = AsyncHandler()
         self.runner: Runner = ThreadRunner(get_settings().max_threads)
         self.connections = 0
+        if not get_settings().dwebsocket_alias:
+            alias.uninstall()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the server's start and stop."""

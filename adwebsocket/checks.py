@@ -53,3 +53,20 @@ def check_middleware_setting(
             id="adwebsocket.W001",
         )
     ]
+
+
+@register()
+def check_factory_setting(
+    app_configs: Sequence[AppConfig] | None, **options: Any
+) -> list[CheckMessage]:
+    """Report W002: the setting by which dwebsocket chose its server."""
+    if not hasattr(settings, "WEBSOCKET_FACTORY_CLASS"):
+        return []
+    return [
+        Warning(
+            "The setting WEBSOCKET_FACTORY_CLASS has no effect: adwebsocket has one way to serve "
+            "WebSockets, whichever ASGI server runs it.",
+            hint="Remove it.",
+            id="adwebsocket.W002",
+        )
+    ]

@@ -7,22 +7,53 @@ those of every other view.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+from . import middleware as native_middleware
 from . import websocket as native
 from .decorators import Options, decorate
 from .exceptions import ConnectionClosed
 from .protocol.codes import CloseCode
+from .request import is_websocket_request
+from .selectable import SelectableInbox
 from .transport.inbox import END
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from django.http import HttpRequest
+
     from .decorators import View
     from .protocol.frames import Message
     from .transport.inbox import Item
 
-__all__ = ["WebSocket", "accept_websocket", "require_websocket"]
+__all__ = [
+    "WebSocket",
+    "WebSocketFactory",
+    "WebSocketMiddleware",
+    "accept_websocket",
+    "require_websocket",
+]
+
+logger = logging.getLogger("adwebsocket")
+
+_PACKAGE: Final = str(Path(__file__).parent)
+_NOTHING: Final = object()
+
+# Seconds that the second call after the end takes; each further one takes twice as long.
+_FIRST_BRAKE: Final = 0.05
+_LONGEST_BRAKE: Final = 1.0
+_CALLS_TO_REPORT: Final = 5
+_SENDS_TO_REPORT: Final = 1000
+
+# Seconds from one poll to the next that cost nothing, and how far a burst may run ahead of that.
+_POLL_INTERVAL: Final = 0.01
+_POLL_BURST: Final = 0.1
 
 
 class WebSocket(native.WebSocket):
@@ -32,6 +63,13 @@ class WebSocket(native.WebSocket):
     the end is one None, also in an iteration, and then ``EOFError``; ``send()`` after the end does
     nothing; after the own ``close()`` everything reads as None.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._calls_after_end = 0
+        self._sends_after_end = 0
+        self._polls_until = 0.0
+        self._protocol: Protocol | None = None
 
     def wait(self, timeout: float | None = None) -> bytes | None:
         """Wait for the next message.
@@ -44,10 +82,12 @@ class WebSocket(native.WebSocket):
             EOFError: the end has been reported by None before.
         """
         if self._closed:
+            self._brake()
             return None
         try:
             return _as_bytes(self._next_item(timeout))
         except ConnectionClosed:
+            self._brake()
             if self._closed:  # closed by another thread while this one waited
                 return None
             raise
@@ -63,13 +103,28 @@ class WebSocket(native.WebSocket):
             EOFError: the end has been reported by None before.
         """
         if self._closed:
+            self._brake()
             return None
-        message = super().read(fallback)
-        return message.encode() if type(message) is str and message is not fallback else message
+        try:
+            message = super().read(_NOTHING)
+            if message is _NOTHING and self._wait_if_busy():
+                message = super().read(_NOTHING)
+        except ConnectionClosed:
+            self._brake()
+            raise
+        if message is _NOTHING:
+            return fallback
+        return message.encode() if isinstance(message, str) else message
 
     def count_messages(self) -> int:
         """Count what is queued; the end of the connection counts as one."""
-        return 0 if self._closed else len(self._inbox.items)
+        if self._closed:
+            self._brake()
+            return 0
+        count = len(self._inbox.items)
+        if count == 0 and self._wait_if_busy():
+            count = len(self._inbox.items)
+        return count
 
     def has_messages(self) -> bool:
         """Tell whether a message or the end of the connection is queued."""
@@ -80,6 +135,17 @@ class WebSocket(native.WebSocket):
         """Whether this side has called ``close()``."""
         return self._closed
 
+    @property
+    def protocol(self) -> Protocol:
+        """What little of the original's lower layer is of use to views."""
+        if self._protocol is None:
+            self._protocol = Protocol(self)
+        return self._protocol
+
+    def detach(self) -> None:
+        super().detach()
+        self._protocol = None
+
     def send(self, message: Message, binary: bool = False) -> None:
         """Send a message as text; bytes that are not UTF-8 go out as binary, since text cannot be.
 
@@ -89,7 +155,9 @@ class WebSocket(native.WebSocket):
         Raises:
             TypeError: the message is neither ``str`` nor bytes-like.
         """
+        self._polls_until = 0.0
         if self._closed or self._inbox.ended:
+            self._count_lost_send()
             return
         try:
             super().send(_as_text(message))
@@ -115,6 +183,92 @@ class WebSocket(native.WebSocket):
         """Let any exception be the normal way out of a view whose connection has ended."""
         return self._inbox.ended and isinstance(error, Exception)
 
+    def _brake(self) -> None:
+        """Make calls after the end cost time: loops that swallow the end would spin for ever."""
+        self._calls_after_end += 1
+        count = self._calls_after_end
+        if count == _CALLS_TO_REPORT:
+            logger.warning(
+                "A view goes on reading from a WebSocket that has ended, at %s. "
+                "It should stop at the None or at the EOFError behind it.",
+                _place_of_caller(),
+            )
+        if count > 1 and not self._is_on_loop():
+            time.sleep(min(_FIRST_BRAKE * 2 ** min(count - 2, 10), _LONGEST_BRAKE))
+
+    def _count_lost_send(self) -> None:
+        self._sends_after_end += 1
+        if self._sends_after_end == _SENDS_TO_REPORT:
+            logger.warning(
+                "A view has sent %d messages to a WebSocket that has ended, at %s. "
+                "send() is silent then: is_closed() tells a loop when to stop.",
+                _SENDS_TO_REPORT,
+                _place_of_caller(),
+            )
+
+    def _wait_if_busy(self) -> bool:
+        """Slow down who polls in a loop without a pause; tell whether something came meanwhile.
+
+        Hundreds of such threads would leave the event loop no time. A hundred polls a second are
+        free, and so is polling between sends; beyond that each waits for its turn or a message.
+        """
+        now = time.monotonic()
+        self._polls_until = max(self._polls_until, now) + _POLL_INTERVAL
+        seconds = self._polls_until - now - _POLL_BURST
+        if seconds <= 0 or self._is_on_loop():
+            return False
+        inbox = self._inbox
+        waiter = self._new_waiter()
+        inbox.waiters.append(waiter.wake)
+        if not inbox.items and not inbox.ended:
+            waiter.park(seconds)
+        if not inbox.waiters.withdraw(waiter.wake):
+            # Woken for an item that this call may not take: another waiter could.
+            inbox.waiters.wake_one()
+        return bool(inbox.items)
+
+    def _is_on_loop(self) -> bool:
+        return threading.get_ident() == self._bridge.thread_id
+
+
+class Protocol:
+    """What legacy views reach for below a WebSocket, ``ws.protocol.sock.fileno()`` above all."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self.sock = SelectableInbox(websocket._inbox)
+
+    def close(self) -> None:
+        """Close the WebSocket."""
+        self._websocket.close()
+
+    def is_closed(self) -> bool:
+        """Tell whether the WebSocket is closed."""
+        return self._websocket.is_closed()
+
+
+class WebSocketMiddleware(native_middleware.WebSocketMiddleware):
+    """The middleware, for projects whose views are marked by hand and rely on the dialect."""
+
+
+class WebSocketFactory:
+    """What ``WEBSOCKET_FACTORY_CLASS`` names: accepted, and of no consequence.
+
+    Arguments:
+        request: the request, which has its socket already.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+
+    def is_websocket(self) -> bool:
+        """Tell whether the request is a WebSocket."""
+        return is_websocket_request(self.request)
+
+    def create_websocket(self) -> Any:
+        """Give the socket of the request, None on plain HTTP."""
+        return getattr(self.request, "websocket", None)
+
 
 def accept_websocket(view: View) -> View:
     """Let WebSockets reach a view, besides plain HTTP requests, in dwebsocket's dialect."""
@@ -133,6 +287,17 @@ def _options(*, require: bool) -> Options:
         # Return, exception and close() all sent 1000 in the original.
         error_code=CloseCode.NORMAL_CLOSURE,
     )
+
+
+WebSocketMiddleware.decorate_marked_view = staticmethod(accept_websocket)
+
+
+def _place_of_caller() -> str:
+    """Give file and line of the code outside this package that called it."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _as_bytes(item: Item | None) -> bytes | None:

@@ -54,6 +54,7 @@ class Settings:
             None for as many as there are file descriptors.
         max_threads: sync views that may run at once; above it a handshake gets 503.
         async_threads: threads that all async views together use for sync middleware and the ORM.
+        dwebsocket_alias: ``import dwebsocket`` leads here, be the original installed or not.
     """
 
     accept_all: bool = False
@@ -74,6 +75,7 @@ class Settings:
     max_connections: int | None = None
     max_threads: int = 10_000
     async_threads: int = 8
+    dwebsocket_alias: bool = True
 
 
 @lru_cache(maxsize=1)

@@ -276,6 +276,7 @@ def _end(socket: WebSocketBase, result: Any) -> HttpResponseBase:
             # Nothing of it can be sent after 101, but what it holds open must be closed.
             response._resource_closers.extend(result._resource_closers)  # type: ignore[attr-defined]
         socket.close(CloseCode.NORMAL_CLOSURE)
+        socket.detach()
         return response
     if isinstance(result, HttpResponseBase):
         return result
@@ -292,6 +293,7 @@ def _close_after_exception(socket: WebSocketBase, options: Options, error: BaseE
     is_quiet = socket.ends_quietly(error)
     if socket.accepted:
         socket.close(options.error_code or close_code_of(error))
+        socket.detach()
     return is_quiet
 
 
@@ -304,7 +306,7 @@ def close_code_of(error: BaseException) -> CloseCode:
     return CloseCode.INTERNAL_ERROR
 
 
-def ensure_websocket_view(view: View) -> View | None:
+def ensure_websocket_view(view: View, decorator: Callable[[View], View]) -> View | None:
     """Give a view that serves WebSockets, or None where the project does not let it.
 
     A view that is marked by hand with ``accept_websocket = True`` is decorated here, as is every
@@ -316,5 +318,5 @@ def ensure_websocket_view(view: View) -> View | None:
         return view
     marked = getattr(view, "accept_websocket", False) or getattr(view, "require_websocket", False)
     if marked or get_settings().accept_all:
-        return accept_websocket(view)
+        return decorator(view)
     return None

@@ -26,7 +26,7 @@ from django.utils import timezone, translation
 from django.utils.module_loading import import_string
 
 from .database import use_async_view_pool
-from .decorators import ensure_websocket_view
+from .decorators import accept_websocket, ensure_websocket_view
 from .runners.base import RunnerFull
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ def is_async_view(view: View) -> bool:
 class WebSocketHandler(BaseHandler):
     """What both handlers share."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        middleware = [import_string(path) for path in settings.MIDDLEWARE]
+        # Each sync middleware around an async view holds a thread of the pool as long as the view
+        # lasts; the pool would be empty after a few connections.
+        self.is_fully_async = all(getattr(entry, "async_capable", False) for entry in middleware)
+        decorators = (getattr(entry, "decorate_marked_view", None) for entry in middleware)
+        self.decorate_marked_view = next(filter(None, decorators), accept_websocket)
+
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Reuse the early match, unless middleware chose another URLconf."""
         match: ResolverMatch | None = getattr(request, "early_match", None)
@@ -75,7 +84,8 @@ class WebSocketHandler(BaseHandler):
 
     def make_view_atomic(self, view: View) -> View:
         """Prepare a view: this is where Django would open a transaction, for hours here."""
-        return self.adapt_view(ensure_websocket_view(view) or _refuse_unmarked_view)
+        websocket_view = ensure_websocket_view(view, self.decorate_marked_view)
+        return self.adapt_view(websocket_view or _refuse_unmarked_view)
 
     def adapt_view(self, view: View) -> View:
         """Make a view callable from this handler's colour."""
@@ -112,11 +122,6 @@ class AsyncHandler(WebSocketHandler):
     def __init__(self) -> None:
         super().__init__()
         self.load_middleware(is_async=True)
-        # Each sync middleware around an async view holds a thread of the pool as long as the view
-        # lasts; the pool would be empty after a few connections.
-        self.is_fully_async = all(
-            getattr(import_string(path), "async_capable", False) for path in settings.MIDDLEWARE
-        )
 
     def adapt_view(self, view: View) -> View:
         """Let a thread run what would block here."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from .decorators import PlainRequestRefusal
+from .decorators import PlainRequestRefusal, accept_websocket
 from .request import is_websocket_request, mark_plain_request
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class WebSocketMiddleware:
 
     sync_capable = True
     async_capable = True
+    # What a view without decorator is decorated with where it is marked; the handlers look here.
+    decorate_marked_view = staticmethod(accept_websocket)
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response

@@ -22,6 +22,7 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
+from . import alias
 from .descriptors import DescriptorGauge
 from .transport.limits import Limits
 from .transport.uvicorn_http import HttpProtocol
@@ -39,6 +40,9 @@ SPREADING_OPTION: int | None = getattr(
 )
 
 logger = logging.getLogger("uvicorn.error")
+
+# Every server process comes by here before it imports the project's settings.
+alias.install()
 
 
 class RunnerConfig(Config):

@@ -66,6 +66,10 @@ class WebSocket(WebSocketBase):
         """Answer the handshake with an HTTP response, as the application does for a view."""
         self._bridge.call(self._begin_refuse(status, headers, body))
 
+    def detach(self) -> None:
+        super().detach()
+        self._outbox = Outbox(self._channel, self._bridge)
+
     def wait(self, timeout: float | None = None) -> str | bytes | None:
         """Wait for the next message.
 

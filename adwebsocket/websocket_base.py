@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from .exceptions import ConnectionClosed
 from .protocol.codes import CloseCode
 from .protocol.frames import check_close
 from .protocol.handshake import check_header
+from .transport.ended import EndedChannel
 from .transport.inbox import END
 
 if TYPE_CHECKING:
@@ -129,6 +130,14 @@ class WebSocketBase(ABC):
     @abstractmethod
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> Any:
         """Close the connection behind what was sent."""
+
+    def detach(self) -> None:
+        """Let go of the connection, for a socket that outlives it in somebody's registry.
+
+        For decorators, behind the view and its ``close()``. From then on nothing is queued.
+        """
+        self._channel = cast("Channel", EndedChannel(self.close_code, self.close_reason))
+        self._inbox = self._channel.inbox
 
     def configure(self, limits: Limits) -> None:
         """Set the bounds of the connection; for decorators, before the handshake is accepted."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import select
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -167,3 +171,206 @@ def test_plain_request_reaches_the_view_or_is_refused(
 
     assert view(RequestFactory().get("/")).status_code == status
     assert view.accept_websocket is True
+
+
+# Loops that do not stop
+
+
+@on_event_loop
+async def test_calls_after_the_end_take_longer_and_longer_and_are_reported_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(compat.time, "sleep", naps.append)
+    socket, _ = new_socket(end=True)
+    assert socket.wait() is None
+
+    def spin() -> None:
+        for call in (socket.wait, socket.read, socket.wait, lambda: list(socket), socket.wait) * 3:
+            with contextlib.suppress(EOFError):
+                call()
+
+    await asyncio.to_thread(spin)
+
+    assert naps[:4] == [0.05, 0.1, 0.2, 0.4]
+    assert max(naps) == 1.0
+    assert len(naps) == 14
+    (record,) = caplog.records
+    assert "goes on reading" in record.getMessage()
+    assert f"{__file__}:" in record.getMessage()
+
+
+@on_event_loop
+async def test_reading_none_after_the_own_close_is_braked_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(compat.time, "sleep", naps.append)
+    socket, _ = new_socket()
+    socket.close()
+
+    def spin() -> None:
+        assert [socket.wait(), socket.read(), socket.has_messages()] == [None, None, False]
+
+    await asyncio.to_thread(spin)
+
+    assert naps == [0.05, 0.1]
+
+
+@on_event_loop
+async def test_event_loop_is_never_braked(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(compat.time, "sleep", naps.append)
+    socket, _ = new_socket()
+    for _ in range(500):
+        assert socket.read() is None
+    socket.close()
+    for _ in range(10):
+        assert socket.read() is None
+
+    assert naps == []
+
+
+class Naps:
+    """Waiters that note how long they would have waited."""
+
+    def __init__(self) -> None:
+        self.lengths: list[float] = []
+
+    def __call__(self) -> Naps:
+        return self
+
+    def park(self, timeout: float | None) -> bool:
+        assert timeout is not None
+        self.lengths.append(timeout)
+        return False
+
+    def wake(self, _: None) -> None:
+        raise AssertionError("nothing comes")
+
+
+@on_event_loop
+async def test_empty_polls_without_a_pause_wait_and_others_do_not() -> None:
+    naps = Naps()
+    socket = compat.WebSocket(RecordingChannel(asyncio.get_running_loop()), get_bridge(), naps)
+    socket.accept()
+
+    def poll() -> None:
+        for _ in range(4):
+            socket.read()
+            socket.has_messages()
+        assert naps.lengths == []
+        for _ in range(20):
+            socket.read()
+            socket.count_messages()
+        assert 30 <= len(naps.lengths) <= 40
+        # Sending between polls is no idle loop.
+        naps.lengths.clear()
+        for _ in range(50):
+            socket.send(b"x")
+            socket.read()
+        assert naps.lengths == []
+
+    await asyncio.to_thread(poll)
+
+
+@on_event_loop
+async def test_message_ends_the_wait_of_a_busy_poll() -> None:
+    socket, channel = new_socket()
+    loop = asyncio.get_running_loop()
+
+    def poll() -> Any:
+        while (message := socket.read()) is None:
+            pass
+        return message
+
+    polling = asyncio.create_task(asyncio.to_thread(poll))
+    await asyncio.sleep(0.2)
+    loop.call_soon(channel.inbox.put, "at last")
+
+    assert await polling == b"at last"
+    assert list(channel.inbox.waiters) == []
+
+
+@on_event_loop
+async def test_push_loop_that_does_not_notice_the_end_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    socket, channel = new_socket(end=True)
+    for _ in range(3000):
+        socket.send("lost")
+
+    assert channel.written == []
+    (record,) = caplog.records
+    assert "has sent 1000 messages" in record.getMessage()
+
+
+# Below the socket
+
+
+@on_event_loop
+async def test_descriptor_is_readable_while_something_is_queued() -> None:
+    socket, channel = new_socket()
+
+    def readable() -> bool:
+        return bool(select.select([socket.protocol.sock], [], [], 0)[0])
+
+    assert not readable()
+    channel.inbox.put("one")
+    channel.inbox.put("two")
+    assert readable()
+    assert readable()
+    socket.read()
+    assert readable()
+    socket.read()
+    assert not readable()
+    channel.end(1000, "")
+    assert readable()
+    assert socket.read() is None
+    assert readable()
+
+
+@on_event_loop
+async def test_select_wakes_up_for_a_message_and_takes_it_from_nobody() -> None:
+    socket, channel = new_socket()
+    number = socket.protocol.sock.fileno()
+    waiting = asyncio.create_task(asyncio.to_thread(socket.wait, 20))
+    selecting = asyncio.create_task(asyncio.to_thread(select.select, [number], [], [], 20))
+    while len(channel.inbox.waiters) < 2:  # noqa: ASYNC110 - nothing announces it
+        await asyncio.sleep(0.01)
+    channel.inbox.put("one")
+
+    assert await selecting == ([number], [], [])
+    assert await waiting == b"one"
+
+
+@on_event_loop
+async def test_protocol_closes_and_tells_so() -> None:
+    socket, channel = new_socket()
+    assert not socket.protocol.is_closed()
+    socket.protocol.close()
+    await let_the_loop_run()
+
+    assert socket.protocol.is_closed()
+    assert channel.closes == [(1000, "")]
+
+
+@on_event_loop
+async def test_socket_that_outlives_its_connection_is_small_and_silent() -> None:
+    socket, channel = new_socket("unread")
+    socket.protocol.sock.fileno()
+    socket.close()
+    await let_the_loop_run()
+    socket.detach()
+    gone = weakref.ref(channel)
+    del channel
+    gc.collect()
+
+    assert gone() is None
+    assert [socket.wait(), socket.read(), socket.count_messages()] == [None, None, 0]
+    socket.send("to nobody")
+    socket.close()
+    assert socket.closed
+    assert socket.is_closed()
+    assert (socket.close_code, socket.close_reason) == (1000, "")
+    assert select.select([socket.protocol.sock], [], [], 0)[0]

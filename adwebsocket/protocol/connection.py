@@ -324,8 +324,8 @@ class Connection:
     def _receive_close(self, payload: bytes, events: list[Event]) -> None:
         code, reason = parse_close(payload)
         if self.state is State.OPEN:
-            # Section 5.5.1: the answer has the code that came.
-            self._emit(encode_close(code))
+            # Section 5.5.1: the answer has the code that came; we give the reason back as well.
+            self._emit(encode_close(code, reason))
         self._step(Step.RECEIVE_CLOSE)
         self._message = None
         events.append(Close(code, reason))

@@ -10,7 +10,6 @@ meant, and the streams here are made so that they do not show, except in the tes
   frames stand there. websockets fails with 1002 ("incomplete fragmented message").
 * A control frame has no part in the limit of message sizes here. websockets counts it, so a ping
   may fail with 1009 there.
-* The close frame in answer has the code here, and the reason too there. Either is allowed (5.5.1).
 * A header that breaks a rule fails here when it is complete; there the rules for control frames,
   reserved bits and order are looked at when the payload is. So frames here are whole, and break
   one rule each.

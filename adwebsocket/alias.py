@@ -1,0 +1,62 @@
+"""``import dwebsocket``: the module names of dwebsocket, all of which lead to this package.
+
+The runner, ``runserver``, ``adwebsocket.asgi`` and the app call ``install`` when imported, so that
+settings and views find the names, be the original there or not. This module reads no setting and
+imports nothing of Django: settings files are what it serves.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+NAME: Final = "dwebsocket"
+_DIRECTORY: Final = Path(__file__).with_name("dwebsocket_names")
+
+
+class _Finder(MetaPathFinder):
+    """Find the package; what is below it is found in its directory as any module is."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != NAME:
+            return None
+        return spec_from_file_location(
+            NAME, _DIRECTORY / "__init__.py", submodule_search_locations=[str(_DIRECTORY)]
+        )
+
+
+_finder: Final = _Finder()
+
+
+def install() -> None:
+    """Let ``dwebsocket`` and everything below it be ours from now on. May be called again.
+
+    What has been imported of the original is forgotten; a name that was taken from it by then stays
+    with its taker.
+    """
+    if _finder not in sys.meta_path:
+        _forget_modules()
+        sys.meta_path.insert(0, _finder)
+
+
+def uninstall() -> None:
+    """Leave the names to the original, for ``WEBSOCKET_DWEBSOCKET_ALIAS = False``."""
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+        _forget_modules()
+
+
+def _forget_modules() -> None:
+    for name in list(sys.modules):
+        if name == NAME or name.startswith(f"{NAME}."):
+            del sys.modules[name]

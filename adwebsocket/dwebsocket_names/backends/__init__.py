@@ -1,0 +1,1 @@
+"""``dwebsocket.backends``: the servers that dwebsocket knew. All are ours."""

@@ -1,0 +1,1 @@
+"""``dwebsocket.backends.uwsgi``."""

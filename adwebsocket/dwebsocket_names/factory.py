@@ -1,0 +1,5 @@
+"""``dwebsocket.factory``."""
+
+from adwebsocket.compat import WebSocketFactory
+
+__all__ = ["WebSocketFactory"]

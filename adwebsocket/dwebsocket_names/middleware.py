@@ -1,0 +1,5 @@
+"""``dwebsocket.middleware``."""
+
+from adwebsocket.compat import WebSocketMiddleware
+
+__all__ = ["WebSocketMiddleware"]

@@ -1,0 +1,5 @@
+"""``dwebsocket.websocket``."""
+
+from adwebsocket.compat import WebSocket
+
+__all__ = ["WebSocket"]
