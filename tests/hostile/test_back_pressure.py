@@ -118,6 +118,8 @@ def test_view_that_does_not_read_finds_no_more_messages_queued_than_the_limit_an
     assert 64 <= queued <= 64 + 256 * 1024 // 11
 
 
+# Not over TLS: two threads must not use a TLS socket of Python's at the same time.
+@pytest.mark.parametrize("any_server", ["direct", "asyncio", "plain"], indirect=True)
 def test_view_that_returns_while_reading_is_paused_closes_with_1000(
     server: ServerProcess, colour: str, name: str
 ) -> None:
