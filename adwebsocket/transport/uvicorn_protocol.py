@@ -43,7 +43,8 @@ _CONNECTING: Final = State.CONNECTING
 _OPEN: Final = State.OPEN
 _CLOSED: Final = State.CLOSED
 
-# Seconds that a view has, after the peer broke the protocol, for the messages that came before.
+# Seconds that a view has, after the peer broke the protocol, for the messages that came before; and
+# that the peer has, where the byte stream has no halves, to read our close frame.
 _GRACE: Final = 1.0
 
 
@@ -98,8 +99,7 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
         self._unread = b""
         self.prepare = encode_message
         self._close_timer: asyncio.TimerHandle | None = None
-        # How the peer broke the protocol, while the view may still answer what came before.
-        self._failure: Close | None = None
+        self._failure: Close | None = None  # while its close frame is held back
         self._pings: PingQueue | None = None
         self._keepalive: Keepalive | NoKeepalive = NO_KEEPALIVE
         self.heard_at = 0
@@ -253,11 +253,9 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
             self._keepalive = get_keepalive(self.loop, self.limits)
             self._keepalive.add(self)
             log_access(self._config, self._scope, 101)
-        self.accepted = True
-        self.subprotocol = subprotocol
+        self.accepted, self.subprotocol = True, subprotocol
         # An idle connection keeps nothing of its handshake.
-        self._scope = None
-        self._key = b""
+        self._scope, self._key = None, b""
         if self._unread:
             unread, self._unread = self._unread, b""
             self._transport.resume_reading()
@@ -375,18 +373,20 @@ class WebSocketProtocol(asyncio.Protocol, Channel):
     def _finish_transport(self) -> None:
         """Close the byte stream behind the last bytes (RFC 6455 section 7.1.1).
 
-        Where the peer broke the protocol it may still be sending. Closing a socket with unread
-        input makes the kernel send RST, which can destroy our close frame on its way; so we only
-        end our half, and discard input until the peer ends its own or the time is up.
+        A peer that broke the protocol may still be sending, and closing a socket with unread input
+        makes the kernel send RST, which can destroy our close frame: so we only end our half, and
+        discard input until the peer ends its own or the time is up. TLS has no halves.
         """
         transport = self._transport
         self._start_close_timer()
-        if self._connection.state is State.FAILED and transport.can_write_eof():
-            if not transport.is_closing():
-                transport.write_eof()
-                transport.resume_reading()
-        else:
+        if self._connection.state is not State.FAILED:
             transport.close()
+        elif not transport.is_closing():
+            if transport.can_write_eof():
+                transport.write_eof()
+            else:
+                self.loop.call_later(_GRACE, transport.close)
+            transport.resume_reading()
 
     def _start_close_timer(self) -> None:
         if self._close_timer is None:

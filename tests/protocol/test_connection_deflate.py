@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from typing import TYPE_CHECKING
 
@@ -172,6 +173,20 @@ def test_limit_holds_for_fragments_together() -> None:
 
     assert open_connection(1000).receive_data(data) == [b"x" * 1000]
     assert codes(open_connection(999).receive_data(data)) == [1009]
+
+
+@pytest.mark.parametrize("memory_level", [1, 4, 5, 8, 9])
+@pytest.mark.parametrize("window_bits", [9, 12, 15])
+@pytest.mark.parametrize("size", [100, 5000, 1024 * 1024])
+def test_noise_of_the_greatest_size_is_received_however_it_is_compressed(
+    size: int, window_bits: int, memory_level: int
+) -> None:
+    noise = random.Random(size).randbytes(size)
+    deflater = zlib.compressobj(6, zlib.DEFLATED, -window_bits, memory_level)
+    payload = deflater.compress(noise) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    frame = compressed_frame(BINARY, payload.removesuffix(b"\x00\x00\xff\xff"))
+
+    assert open_connection(size).receive_data(frame) == [noise]
 
 
 @pytest.mark.parametrize("size", [100, 5000, 1024 * 1024])
