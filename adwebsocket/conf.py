@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -117,7 +118,8 @@ def _check_number(name: str, value: Any, annotation: str) -> None:
         return
     least = 0 if name in _MAY_BE_ZERO else 1 if kind == "int" else 1e-3
     types = (int,) if kind == "int" else (int, float)
-    if not isinstance(value, types) or isinstance(value, bool) or value < least:
+    is_number = isinstance(value, types) and not isinstance(value, bool) and isfinite(value)
+    if not is_number or value < least:
         expected = "a whole number" if kind == "int" else "a number"
         expected += f" of at least {least}" + (" or None" if optional else "")
         raise ImproperlyConfigured(f"{name} must be {expected}, not {value!r}")

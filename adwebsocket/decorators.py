@@ -85,6 +85,8 @@ class Options:
             if value is None and name == "origins":
                 continue
             if callable(value) and name == "subprotocols":
+                if iscoroutinefunction(value):
+                    raise TypeError("subprotocols must not be an async def: nobody awaits it")
                 continue
             if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
                 raise TypeError(f"{name} must be a list of strings, not {value!r}")

@@ -34,7 +34,7 @@ class DescriptorGauge:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit or _system_limit()
         most = self.limit or 0
-        self.reserve = min(max(_LEAST_RESERVE, most // _RESERVE_SHARE), most // 2)
+        self.reserve = min(max(_LEAST_RESERVE, most // _RESERVE_SHARE), most // 4)
 
     def is_low(self) -> bool:
         """Tell whether connections have come to the reserve.
@@ -51,15 +51,26 @@ class DescriptorGauge:
         os.close(descriptor)
         return descriptor >= self.limit - self.reserve
 
+    def batch(self, backlog: int) -> int:
+        """Give how many connections may be accepted before ``is_low`` is asked again."""
+        return backlog if self.limit is None else max(1, min(backlog, self.reserve // 2))
+
     def has_room(self) -> bool:
-        """Tell whether twice the reserve is free: counted one by one, for ten thousand in 5 ms."""
+        """Tell whether twice the reserve is free, by counting."""
         if self.limit is None:
             return True
         try:
-            used = sum(1 for _ in Path("/dev/fd").iterdir())
+            used = _count_open()
         except OSError:
             return False
         return used <= self.limit - 2 * self.reserve
+
+
+def _count_open() -> int:
+    # Linux has told the number as a size since 6.2. Elsewhere they are counted one by one, which
+    # takes a millisecond for each thousand.
+    directory = Path("/dev/fd")
+    return directory.stat().st_size or sum(1 for _ in directory.iterdir())
 
 
 def _system_limit() -> int | None:

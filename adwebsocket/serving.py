@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.config import Config
 from uvicorn.server import Server
-from uvicorn.supervisors import ChangeReload, Multiprocess
+from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from . import alias
 from .descriptors import DescriptorGauge
-from .transport.limits import Limits
 from .transport.uvicorn_http import HttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .transport.limits import Limits
 
 PROTOCOL_CLASS = "adwebsocket:WebSocketProtocol"
 STARTUP_FAILURE = 3  # uvicorn's exit code for a server that never came up
@@ -49,10 +50,13 @@ class RunnerConfig(Config):
     """uvicorn's configuration, loaded before the event loop runs and with a socket per worker.
 
     Attributes:
-        limits: the bounds of the project's connections, for what comes before the application.
+        limits: the bounds of a Django project's connections, for what comes before the
+            application; None without Django, where uvicorn's own options count.
+        on_connection: called for each new connection, if set.
     """
 
-    limits = Limits()
+    limits: Limits | None = None
+    on_connection: Callable[[], None] | None = None
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         # Every server process asks for its loop once, just before the loop runs. That is the last
@@ -168,26 +172,41 @@ class RunnerServer(Server):
         self.listeners: list[socket.socket] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.keep_listeners()
+        backlog = self.config.backlog
+        self.config.backlog = self.descriptors.batch(backlog)
+        try:
+            await super().startup(sockets)
+        finally:
+            self.config.backlog = backlog
+        if self.started:
+            self.config.on_connection = self.check_descriptors  # type: ignore[attr-defined]
+            self.keep_listeners()
 
     def keep_listeners(self) -> None:
         """Duplicate the listening sockets, while there are descriptors for it.
 
         Closing a server is the only way in which every event loop stops to accept; a duplicate
-        keeps its socket, and the queue in front of it, alive.
+        keeps its socket, and the queue in front of it, alive. That gets its whole length here:
+        asyncio would accept as many at a time as the length it is given.
         """
+        if self.descriptors.limit is None:
+            return
         self.listeners = [
             socket.socket(fileno=os.dup(listening.fileno()))
             for server in self.servers
             for listening in server.sockets
         ]
+        for listener in self.listeners:
+            listener.listen(self.config.backlog)
+
+    def check_descriptors(self) -> None:
+        """Stop accepting if too few descriptors are left; called for each new connection."""
+        if not self.is_paused and self.descriptors.is_low():
+            self.pause_accepting()
 
     async def on_tick(self, counter: int) -> bool:
-        if not self.is_paused:
-            if self.descriptors.is_low():
-                self.pause_accepting()
-        elif counter % TICKS_BETWEEN_COUNTS == 0 and self.descriptors.has_room():
+        self.check_descriptors()
+        if self.is_paused and counter % TICKS_BETWEEN_COUNTS == 0 and self.descriptors.has_room():
             await self.resume_accepting()
         return await super().on_tick(counter)
 
@@ -200,6 +219,10 @@ class RunnerServer(Server):
             self.descriptors.limit,
         )
         self.is_paused = True
+        # Not within the call that accepts a connection: its server must be there for that one.
+        asyncio.get_running_loop().call_soon(self.close_servers)
+
+    def close_servers(self) -> None:
         for server in self.servers:
             server.close()
         self.servers = []
@@ -209,7 +232,7 @@ class RunnerServer(Server):
         logger.info("Accepting connections again")
         self.is_paused = False
         config = self.config
-        for listening in self.listeners:
+        for listener in self.listeners:
             self.servers.append(
                 await asyncio.get_running_loop().create_server(
                     lambda: config.http_protocol_class(  # type: ignore[call-arg]
@@ -217,22 +240,32 @@ class RunnerServer(Server):
                         server_state=self.server_state,
                         app_state=self.lifespan.state,
                     ),
-                    sock=listening,
+                    sock=listener,
                     ssl=config.ssl,
-                    backlog=config.backlog,
+                    backlog=self.descriptors.batch(config.backlog),
                 )
             )
         self.keep_listeners()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listening in self.listeners:
-            listening.close()
+        for listener in self.listeners:
+            listener.close()
         await super().shutdown(sockets)
         if self.config.workers == 1 and not self.config.should_reload:
             # Where a signal ends this process, nothing behind this line is sure to run.
             remove_unix_socket(self.config)
         # Views in threads cannot be cancelled, and the interpreter would wait for them to return.
         exit_within(STRAGGLER_SECONDS)
+
+
+class RunnerProcess(multiprocess.Process):
+    """uvicorn's worker process, with our server in it."""
+
+    @property
+    def server(self) -> Server:
+        if self._server is None:
+            self._server = RunnerServer(self.config)
+        return self._server
 
 
 def run(config: Config) -> None:
@@ -263,18 +296,21 @@ def run_workers(config: Config) -> None:
     arguments: dict[str, Any] = {"sockets": [config.bind_socket()]}
     if "target" in signature(Multiprocess).parameters:  # as in uvicorn 0.36
         arguments["target"] = RunnerServer(config).run
+    else:
+        # The supervisor looks it up there, and has no other way to be told which server to run.
+        multiprocess.Process = RunnerProcess  # type: ignore[misc]
     supervisor = Multiprocess(config, **arguments)
     supervisor.run()
     if any(worker.process.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         sys.exit(STARTUP_FAILURE)
 
 
-def project_limits() -> Limits:
-    """Give the limits of the Django project that is being served, if it is one."""
+def project_limits() -> Limits | None:
+    """Give the limits of the Django project that is being served, None if it is none."""
     # Looked up, not imported: an application without Django should stay without it.
     conf = sys.modules.get("django.conf")
     if conf is None or not conf.settings.configured:
-        return Limits()
+        return None
     from .conf import get_limits
 
     return get_limits()

@@ -89,9 +89,6 @@ class RecordingChannel(Channel):
             self.closes.append((code, reason))
             self.end(code, reason)
 
-    def unsent_bytes(self) -> int:
-        return 0
-
     def pause_reading(self) -> None:
         self.reading = False
 

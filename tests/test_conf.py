@@ -134,6 +134,8 @@ def test_limits_are_one_object_until_a_setting_changes() -> None:
         ("WEBSOCKET_MAX_CONNECTIONS", True, "a whole number of at least 0 or None, not True"),
         ("WEBSOCKET_CLOSE_TIMEOUT", "10", "a number of at least 0.001, not '10'"),
         ("WEBSOCKET_PING_INTERVAL", 0, "a number of at least 0.001 or None, not 0"),
+        ("WEBSOCKET_PING_TIMEOUT", float("inf"), "a number of at least 0.001 or None, not inf"),
+        ("WEBSOCKET_SEND_TIMEOUT", float("nan"), "a number of at least 0.001 or None, not nan"),
     ],
 )
 def test_number_that_has_no_meaning_raises_and_says_what_was_expected(

@@ -350,6 +350,7 @@ class TestDecorating:
         [
             ({"subprotocol": ["chat"]}, TypeError, "subprotocol"),
             ({"subprotocols": "chat"}, TypeError, "subprotocols must be a list of strings"),
+            ({"subprotocols": async_choosing}, TypeError, "must not be an async def"),
             ({"subprotocols": 5}, TypeError, "subprotocols must be a list of strings"),
             ({"origins": "https://a.example"}, TypeError, "origins must be a list of strings"),
             ({"origins": 5}, TypeError, "origins must be a list of strings"),

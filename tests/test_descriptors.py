@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +74,8 @@ def test_one_free_descriptor_among_the_low_numbers_is_no_room(next_number: int) 
 
 
 @pytest.mark.parametrize(
-    ("limit", "reserve"), [(20, 10), (64, 32), (1024, 51), (20_000, 1000), (1_048_576, 52_428)]
+    ("limit", "reserve"),
+    [(20, 5), (64, 16), (128, 32), (1024, 51), (20_000, 1000), (1_048_576, 52_428)],
 )
 def test_reserve_is_a_part_of_the_limit(limit: int, reserve: int) -> None:
     assert DescriptorGauge(limit).reserve == reserve
@@ -127,7 +127,7 @@ def test_server_stops_accepting_says_so_once_and_goes_on(
         return plain_socket
 
     with serve(
-        ["-c", textwrap.dedent(LIMITED), "plain:application", *options],
+        ["-c", LIMITED, "plain:application", *options],
         cwd=tmp_path,
         ready=lambda server: "Uvicorn running" in server.output(),
     ) as server:
@@ -153,11 +153,28 @@ def test_server_stops_accepting_says_so_once_and_goes_on(
             assert waiting.recv(100).startswith(b"HTTP/1.1 101 ")
             waiting.close()
             assert has_said(server, "Stopped accepting connections") == 1
+            assert not has_said(server, "Traceback")
             with connect(uri, sock=new_socket()) as behind:
                 behind.send("and now?")
                 assert behind.recv(timeout=20) == "and now?"
         assert server.stop() in (0, -15)
     assert not path.exists()
+
+
+def test_workers_stop_accepting_too(tmp_path: Path) -> None:
+    write_files(tmp_path, {"plain.py": ECHO})
+    options = ["--lifespan", "off", "--workers", "2", "--port", "{port}"]
+
+    with (
+        serve(["-c", LIMITED, "plain:application", *options], cwd=tmp_path) as server,
+        contextlib.ExitStack() as crowd,
+    ):
+        for _ in range(300):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+        server.wait_for_output("Stopped accepting connections", count=2)
+        crowd.close()
+        server.wait_for_output("Accepting connections again", count=2)
+        assert not has_said(server, "Traceback")
 
 
 HANDSHAKE = (

@@ -157,10 +157,6 @@ class AsgiChannel(Channel):
         if self.inbox.resume_if_low():
             self._resumed.set()
 
-    def unsent_bytes(self) -> int:
-        """Count the bytes of the messages that the server has not taken yet."""
-        return self._outgoing_size
-
     async def _receive_all(self) -> None:
         while True:
             await self._resumed.wait()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..protocol.codes import CloseCode
 from .inbox import Inbox
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from ..protocol.handshake import Headers
     from .limits import Limits
     from .pings import Ping
-
-# So often a stalled peer is looked at before it is cut: more than once, since what other tasks
-# send in between can hide what it took.
-_STALL_LOOKS: Final = 8
 
 
 class Channel(ABC):
@@ -55,7 +51,6 @@ class Channel(ABC):
 
     __slots__ = (
         "_is_settled",
-        "_stall_timer",
         "accepted",
         "close_code",
         "close_reason",
@@ -80,7 +75,6 @@ class Channel(ABC):
         self.close_code: int | None = None
         self.close_reason = ""
         self._is_settled = False
-        self._stall_timer: asyncio.TimerHandle | None = None
 
     @property
     def ended(self) -> bool:
@@ -116,10 +110,6 @@ class Channel(ABC):
     def resume_reading(self) -> None:
         """Go on reading, if the inbox has room again."""
 
-    @abstractmethod
-    def unsent_bytes(self) -> int:
-        """Count the bytes that wait for a slow peer, as far as they can be seen from here."""
-
     def ping(self, ping: Ping) -> None:
         """Send a ping and finish it when its pong comes, where ``can_ping``."""
         raise NotImplementedError
@@ -141,42 +131,12 @@ class Channel(ABC):
             self.close_reason = reason
             self.inbox.finish()
             self.senders.wake_all()
-            self._stop_stall_timer()
 
     def set_writable(self, writable: bool) -> None:
-        """Take note that the peer keeps up, or does not; who takes nothing for long is cut."""
+        """Take note that the peer keeps up, or does not."""
         self.writable = writable
         if writable:
-            self._stop_stall_timer()
             self.senders.wake_all()
-        elif self._stall_timer is None and not self._is_settled:
-            self._watch_stall()
-
-    def _watch_stall(self) -> None:
-        if self.limits.send_timeout is not None:
-            self._look_again(self.limits.send_timeout, self.unsent_bytes(), _STALL_LOOKS)
-
-    def _look_again(self, timeout: float, unsent: int, looks: int) -> None:
-        self._stall_timer = self.loop.call_later(
-            timeout / _STALL_LOOKS, self._check_stall, timeout, unsent, looks - 1
-        )
-
-    def _check_stall(self, timeout: float, unsent_before: int, looks: int) -> None:
-        unsent = self.unsent_bytes()
-        if unsent < unsent_before:
-            # However slow a peer is, while it takes anything it is not cut.
-            looks = _STALL_LOOKS
-        if looks > 0:
-            self._look_again(timeout, unsent, looks)
-        else:
-            self._stall_timer = None
-            reason = f"nothing that was sent has been taken for {timeout:g} seconds"
-            self.close(CloseCode.TRY_AGAIN_LATER, reason)
-
-    def _stop_stall_timer(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
 
     async def drain(self) -> None:
         """Wait until the channel is writable again, or over."""

@@ -119,9 +119,11 @@ class Inbox:
         """
         item = self.items.popleft()
         if item is END:
-            self.ended = True  # whoever has seen the end must not be told that it is yet to come
+            # How it ended first: who sees ``ended`` may ask. And ``ended`` here, since whoever has
+            # seen the end must not be told that it is yet to come.
             if self.on_end is not None:
                 self.on_end()
+            self.ended = True
         elif self.paused and self._is_low():
             self._report_low()
         return item

@@ -7,6 +7,7 @@ through, and time stands still while the event loop does.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
     from .limits import Limits
 
+logger = logging.getLogger("adwebsocket")
+
 # So many steps has the shorter of the two times: a peer is found silent that much too late.
 _STEPS: Final = 32
 _SHORTEST_STEP: Final = 0.05
+_MOST_SLOTS: Final = 4096
 # So many connections are looked at before the loop serves others.
 _BATCH: Final = 256
 
@@ -38,7 +42,7 @@ class Peer(Protocol):
     keepalive_slot: int
 
     def is_excused(self) -> bool:
-        """Tell whether silence may be this side's fault."""
+        """Tell whether silence may be this side's fault. Asked at each visit."""
 
     def send_keepalive(self) -> None:
         """Ping the peer."""
@@ -77,8 +81,8 @@ class Keepalive:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, interval: float, timeout: float | None
     ) -> None:
-        shortest = min(interval, timeout or interval)
-        self._step = max(shortest / _STEPS, _SHORTEST_STEP)
+        times = (interval, timeout or interval)
+        self._step = max(min(times) / _STEPS, _SHORTEST_STEP, max(times) / _MOST_SLOTS)
         self._interval = math.ceil(interval / self._step)
         self._timeout = None if timeout is None else math.ceil(timeout / self._step)
         longest = max(self._interval, self._timeout or 0)
@@ -95,7 +99,6 @@ class Keepalive:
         # up the loop each time, so their first silence is of different length.
         peer.heard_at = self.now - random.randrange(self._interval // 2 + 1)
         peer.pinged_at = None
-        self._members += 1
         self._visit_in(peer, peer.heard_at + self._interval - self.now)
         if not self._is_ticking:
             self._is_ticking = True
@@ -111,6 +114,7 @@ class Keepalive:
     def _visit_in(self, peer: Peer, steps: int) -> None:
         peer.keepalive_slot = (self.now + steps) % len(self._slots)
         self._slots[peer.keepalive_slot].add(peer)
+        self._members += 1
 
     def _tick(self) -> None:
         self.now += 1
@@ -120,12 +124,12 @@ class Keepalive:
         slot = self._slots[self.now % len(self._slots)]
         for _ in range(min(len(slot), _BATCH)):
             peer = slot.pop()
-            next_visit = self._visit(peer)
-            if next_visit is None:
-                self._members -= 1
-                peer.take_for_gone()
-            else:
-                self._visit_in(peer, next_visit)
+            self._members -= 1
+            try:
+                self._visit(peer)
+            except Exception:
+                # Nobody may stop the timer of all.
+                logger.exception("the keepalive of a connection failed")
         if slot:
             self._get_loop().call_soon(self._visit_slot)
         elif self._members:
@@ -138,23 +142,26 @@ class Keepalive:
         assert loop is not None
         return loop
 
-    def _visit(self, peer: Peer) -> int | None:
-        """Look at a peer, ping it if it is time; give the steps to the next look, None if gone."""
+    def _visit(self, peer: Peer) -> None:
+        """Look at a peer: ping it or take it for gone if it is time, else come again later."""
         now = self.now
         if peer.is_excused():
             peer.heard_at = now
         if peer.pinged_at is not None:
             if peer.heard_at < peer.pinged_at:
-                return None
+                peer.take_for_gone()
+                return
             peer.pinged_at = None
         quiet = now - peer.heard_at
         if quiet < self._interval:
-            return self._interval - quiet
+            self._visit_in(peer, self._interval - quiet)
+            return
         peer.send_keepalive()
         if self._timeout is None:
-            return self._interval
-        peer.pinged_at = now
-        return self._timeout
+            self._visit_in(peer, self._interval)
+        else:
+            peer.pinged_at = now
+            self._visit_in(peer, self._timeout)
 
 
 class NoKeepalive:

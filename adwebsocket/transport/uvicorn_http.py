@@ -29,18 +29,22 @@ class HttpProtocol(HttpToolsProtocol):
     """Serve HTTP/1.1 on a connection, until it becomes a WebSocket.
 
     Arguments:
-        config: uvicorn's configuration; its attribute ``limits``, where it has one, gives
-            ``max_header_size`` and ``handshake_timeout``.
+        config: uvicorn's configuration. Its attribute ``limits``, where it has one, gives
+            ``max_header_size`` and ``handshake_timeout``; ``on_connection`` is called, once.
         arguments: uvicorn's own.
     """
 
     def __init__(self, config: Config, **arguments: Any) -> None:
         super().__init__(config, **arguments)
-        self._limits: Limits = getattr(config, "limits", Limits())
+        self._limits: Limits = getattr(config, "limits", None) or Limits()
+        on_connection = getattr(config, "on_connection", None)
+        if on_connection is not None:
+            on_connection()
         self._is_in_head = False
-        self._is_new_head = False
         self._is_refused = False
-        self._head_size = 0
+        # Bytes since the head began, or since its body last grew: of trailers, mostly.
+        self._size = 0
+        self._has_progressed = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._data = b""
 
@@ -56,25 +60,47 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         self._data = data
-        self._is_new_head = False
+        self._has_progressed = False
         super().data_received(data)
         self._data = b""
+        if self.parser is None or self.transport.is_closing():
+            return
+        if not self._is_in_head and self._is_idle():
+            # A blank line before the next request; uvicorn has stopped its own timer for it.
+            self._await_head()
         # A head that begins in this piece may stand behind a long body.
-        if self._is_in_head and not self._is_new_head:
-            self._head_size += len(data)
-            if self._head_size > self._limits.max_header_size:
+        if not self._has_progressed:
+            self._size += len(data)
+            if self._size > self._limits.max_header_size:
                 self._refuse(*_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._await_head()
-        self._is_new_head = True
-        self._head_size = 1
+        self._has_progressed = True
+        self._size = 1
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers come by here too, and would join the headers of a request that is being served.
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._stop_head_timer()
         self._is_in_head = False
+        self._has_progressed = True
+        self._size = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._has_progressed = True
+        self._size = 0
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_in_head and not self.transport.is_closing():
+            self._await_head()
 
     def handle_websocket_upgrade(self) -> None:
         # uvicorn calls this while it handles the exception that says where the head has ended.
@@ -99,12 +125,15 @@ class HttpProtocol(HttpToolsProtocol):
             return b"websocket"
         return None
 
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
     def _await_head(self) -> None:
+        """Give the client its time for a head; none while uvicorn does not read for a response."""
         self._is_in_head = True
-        if self._head_timer is None and self._limits.handshake_timeout is not None:
-            self._head_timer = self.loop.call_later(
-                self._limits.handshake_timeout, self._refuse, *_TOO_SLOW
-            )
+        timeout = self._limits.handshake_timeout
+        if self._head_timer is None and timeout is not None and self._is_idle():
+            self._head_timer = self.loop.call_later(timeout, self._refuse, *_TOO_SLOW)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
@@ -112,19 +141,26 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _refuse(self, status: int, phrase: bytes, text: bytes) -> None:
-        """Answer a head that is not complete, and close; one that never began gets no answer."""
+        """Answer a head that is not complete, and close.
+
+        One that never began gets no answer, nor does one behind a request that is being served:
+        the answer would be taken for that one's.
+        """
         self._stop_head_timer()
         self._is_refused = True
-        if self._head_size > 0:
+        if not self._is_idle():
+            self.transport.abort()
+            return
+        if self._size > 0:
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\n"
                 b"content-length: %d\r\nconnection: close\r\n\r\n%b"
                 % (status, phrase, len(text), text)
             )
+        self._head_timer = self.loop.call_later(_LINGER, self.transport.abort)
         if self.transport.can_write_eof():
             # Closed with input unread, the system would send a reset, which can destroy the answer
             # on its way to a client that is still writing.
             self.transport.write_eof()
-            self._head_timer = self.loop.call_later(_LINGER, self.transport.abort)
         else:
             self.transport.close()

@@ -22,17 +22,15 @@ class MemoryChannel(Channel):
         written: what ``write`` got while the channel was open.
         answers: how the handshake was answered.
         pauses, resumes: how often reading was paused, and went on.
-        unsent: bytes that a slow peer has not taken.
     """
 
-    __slots__ = ("answers", "pauses", "resumes", "unsent", "written")
+    __slots__ = ("answers", "pauses", "resumes", "written")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits | None = None) -> None:
         self.written: list[Any] = []
         self.answers: list[tuple[Any, ...]] = []
         self.pauses = 0
         self.resumes = 0
-        self.unsent = 0
         super().__init__(loop, limits or Limits())
 
     def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
@@ -54,9 +52,6 @@ class MemoryChannel(Channel):
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self.end(code, reason)
-
-    def unsent_bytes(self) -> int:
-        return self.unsent
 
     def pause_reading(self) -> None:
         assert self.pauses == self.resumes, "paused twice"

@@ -86,7 +86,6 @@ def new_peer(keepalive: Keepalive, *, answers: bool = False) -> Peer:
     peer = Peer(keepalive, answers=answers)
     keepalive.add(peer)
     keepalive.discard(peer)
-    keepalive._members += 1
     peer.speak()
     keepalive._visit_in(peer, 32)
     return peer
@@ -175,18 +174,21 @@ def test_silence_does_not_count_while_it_may_be_our_fault(excused_from: int) -> 
     assert peer.gone
 
 
-def test_late_timer_is_one_step_however_late() -> None:
-    # The clock has no time at all: what counts is how often the loop came round, so that a peer
-    # whose answer lies unread while the loop is stuck has not lost a moment.
+def test_visit_that_fails_stops_nobody_elses(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Peer):
+        def send_keepalive(self) -> None:
+            raise RuntimeError("a fault of ours")
+
     clock, keepalive = new_keepalive()
+    broken = Broken(keepalive)
+    keepalive.add(broken)
     peer = new_peer(keepalive)
-    clock.step(32)
-    assert peer.pings == 1
 
-    clock.step()  # an hour late
+    clock.step(32 + 48)
 
-    assert not peer.gone
-    assert keepalive.now == 33
+    assert "a fault of ours" in caplog.text
+    assert peer.gone
+    assert clock.timers == []
 
 
 def test_without_timeout_nobody_is_cut() -> None:
@@ -197,6 +199,11 @@ def test_without_timeout_nobody_is_cut() -> None:
 
     assert peer.pings == 10
     assert not peer.gone
+
+
+def test_times_of_very_different_length_take_little_room() -> None:
+    for times in ((86_400, 0.05), (0.05, 86_400)):
+        assert len(new_keepalive(*times)[1]._slots) < 5000
 
 
 @pytest.mark.parametrize(("interval", "timeout"), [(0.001, 0.001), (20, 1), (1, 20), (0.01, None)])

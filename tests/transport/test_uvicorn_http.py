@@ -40,9 +40,9 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
 class Server:
     """uvicorn's parts around our HTTP protocol, and what it made."""
 
-    def __init__(self, limits: Limits | None) -> None:
+    def __init__(self, limits: Limits | None, served: Any) -> None:
         self.config = Config(
-            application, http=HttpProtocol, ws=WebSocketProtocol, lifespan="off", log_config=None
+            served, http=HttpProtocol, ws=WebSocketProtocol, lifespan="off", log_config=None
         )
         self.config.load()
         if limits is not None:
@@ -65,8 +65,8 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serve(limits: Limits | None = None) -> AsyncIterator[Server]:
-    server = Server(limits)
+async def serve(limits: Limits | None = None, served: Any = application) -> AsyncIterator[Server]:
+    server = Server(limits, served)
     listener = await asyncio.get_running_loop().create_server(server.new_protocol, "127.0.0.1", 0)
     server.address = listener.sockets[0].getsockname()
     try:
@@ -164,6 +164,86 @@ def test_head_without_end_is_431(run: Run, timeout: float | None) -> None:
                 await client.write(b"X-%d: %s\r\n" % (number, b"x" * 43))
                 await asyncio.sleep(0)
             assert status_of(await client.read_to_end()) == 431
+
+    run(main())
+
+
+async def slow_page(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    await asyncio.sleep(0.5)
+    await application(scope, receive, send)
+
+
+def test_head_behind_a_request_that_is_being_served_has_time(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Limits(handshake_timeout=0.2), slow_page) as server:
+            client = await server.connect()
+            await client.write(PAGE + PAGE + PAGE[:10])
+            for _ in range(2):
+                assert status_of(await client.read_head()) == 200
+                assert await client.read_some() == b"page"
+            assert status_of(await client.read_to_end()) == 408
+
+    run(main())
+
+
+def test_overlong_head_behind_a_request_that_is_being_served_gets_no_answer(run: Run) -> None:
+    async def main() -> None:
+        limits = Limits(max_header_size=1000)
+        async with serve(limits, slow_page) as server:
+            client = await server.connect()
+            await client.write(PAGE)
+            await asyncio.sleep(0.1)
+            await client.write(b"GET / HTTP/1.1\r\nX-Long: ")
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(ConnectionError):
+                for _ in range(10):
+                    await client.write(b"x" * 500)
+                    await asyncio.sleep(0)
+                assert await client.read_to_end() == b""
+
+    run(main())
+
+
+@pytest.mark.parametrize("piece", [b"X-%d: y\r\n", b"%d"])
+def test_endless_trailers_end_the_connection(run: Run, piece: bytes) -> None:
+    async def main() -> None:
+        async with serve(Limits(max_header_size=1000), slow_page) as server:
+            client = await server.connect()
+            await client.write(
+                b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"3\r\nabc\r\n0\r\nX-First: "
+            )
+            with contextlib.suppress(ConnectionError):
+                for number in range(2000):
+                    await client.write(piece % number)
+                    await asyncio.sleep(0)
+                await client.read_to_end()
+
+    run(main())
+
+
+def test_chunks_as_small_as_can_be_are_a_body_all_the_same(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Limits(max_header_size=200)) as server:
+            client = await server.connect()
+            await client.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(500):
+                await client.write(b"1\r\nx\r\n")
+            await client.write(b"0\r\nX-Trailer: y\r\n\r\n")
+            assert status_of(await client.read_head()) == 200
+
+    run(main())
+
+
+def test_blank_line_behind_a_response_begins_a_head(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Limits(handshake_timeout=0.2)) as server:
+            client = await server.connect()
+            await client.write(PAGE)
+            assert status_of(await client.read_head()) == 200
+            await client.read_some()
+            await client.write(b"\r\n")
+            await client.read_to_end()
 
     run(main())
 

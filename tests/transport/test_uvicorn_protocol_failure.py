@@ -12,7 +12,7 @@ from loopback import ACCEPT, close, echo, serve, text
 
 from adwebsocket.exceptions import ConnectionClosed
 from adwebsocket.protocol.frames import encode_message
-from adwebsocket.transport import uvicorn_protocol
+from adwebsocket.transport import stream_channel
 from adwebsocket.transport.asgi_interface import find_channel
 from adwebsocket.transport.bridge import get_bridge
 from adwebsocket.websocket import WebSocket
@@ -97,7 +97,7 @@ def test_view_meets_the_end_behind_the_messages_with_its_code(run: Run) -> None:
 def test_view_that_does_not_come_back_is_not_waited_for(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uvicorn_protocol, "_GRACE", 0.05)
+    monkeypatch.setattr(stream_channel, "_GRACE", 0.05)
     go_on = threading.Event()
     met: list[Any] = []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -123,6 +125,71 @@ def test_client_whose_messages_nobody_takes_stays_and_its_close_frame_is_seen(ru
 
     run(main())
     assert taken == ["x"] * 10 + ["y"] * 10 + [4000]
+
+
+def test_client_whose_answer_lies_unread_while_the_loop_is_stuck_stays(run: Run) -> None:
+    async def main() -> None:
+        async with serve(Listener(), QUICK) as server:
+            client = await server.connect()
+            await client.open()
+            protocol = server.protocols[0]
+            await until(lambda: protocol.pinged_at is not None)
+            answer = threading.Timer(0.05, client.socket.send, [pong(b"")])
+            answer.start()
+            # Three times as long as the client has: nobody reads its answer meanwhile.
+            time.sleep(0.6)  # noqa: ASYNC251
+            answer.join()
+            await asyncio.sleep(0.1)
+            assert not protocol.ended
+
+    run(main())
+
+
+def test_client_that_is_still_taking_what_came_before_the_ping_stays(run: Run) -> None:
+    async def view(socket: AsyncWebSocket) -> None:
+        # All of it fits into the buffers of the system: to the transport it is gone.
+        await socket.send(b"x" * 1_000_000)
+        await socket.wait_closed()
+
+    async def main() -> None:
+        limits = Limits(ping_interval=0.2, ping_timeout=0.2, close_timeout=0.1)
+        async with serve(on_loop(view), limits) as server:
+            client = await server.connect(receive_buffer=20_000)
+            await client.open()
+            taken = 0
+            for _ in range(150):
+                await asyncio.sleep(0.01)
+                # In small pieces: a client that reads without a pause, on a slow line.
+                taken += len(await asyncio.get_running_loop().sock_recv(client.socket, 4000))
+            assert taken < 1_000_000
+            assert not server.protocols[0].ended
+
+    run(main())
+
+
+@pytest.mark.parametrize("reads_on", [True, False])
+def test_silence_of_a_client_that_is_slower_than_we_are_does_not_count(
+    run: Run, reads_on: bool
+) -> None:
+    async def view(socket: AsyncWebSocket) -> None:
+        await socket.send(b"x" * 20_000_000)
+        await socket.wait_closed()
+
+    async def main() -> None:
+        limits = Limits(ping_interval=0.1, ping_timeout=0.1, send_timeout=None, outbox_bytes=1000)
+        async with serve(on_loop(view), limits) as server:
+            client = await server.connect()
+            await client.open()
+            await until(lambda: not server.protocols[0].writable)
+            await asyncio.sleep(1)
+            assert not server.protocols[0].ended
+            if reads_on:
+                opcode, payload = await client.read_frame()
+                assert (opcode, len(payload)) == (Opcode.BINARY, 20_000_000)
+                # From now on it counts.
+                assert await client.read_close_code() == 1011
+
+    run(main())
 
 
 def test_nobody_is_pinged_without_an_interval(run: Run) -> None:

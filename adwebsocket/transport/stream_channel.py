@@ -1,0 +1,338 @@
+"""A channel on a byte stream: the asyncio driver of the sans-I/O connection.
+
+Whatever hands over a transport derives from it and does the handshake; the class for uvicorn does.
+From the 101 to the last byte everything that happens on the stream is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final, cast
+
+from ..protocol.codes import CloseCode
+from ..protocol.connection import Connection
+from ..protocol.events import Close, Pong
+from ..protocol.frames import encode_message
+from ..protocol.state import State
+from .bridge import get_bridge
+from .channel import Channel
+from .keepalive import NO_KEEPALIVE, get_keepalive
+from .kernel import count_unsent, measure_progress
+from .pings import PingQueue
+from .stall import StallWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..protocol.connection import Prepared
+    from ..protocol.frames import Message
+    from .bridge import LoopBridge
+    from .keepalive import Keepalive, NoKeepalive
+    from .limits import Limits
+    from .pings import Ping
+
+_CONNECTING: Final = State.CONNECTING
+_OPEN: Final = State.OPEN
+
+# Seconds that a view has, after the peer broke the protocol, for the messages that came before; and
+# that the peer has, where the byte stream has no halves, to read our close frame.
+_GRACE: Final = 1.0
+
+
+class StreamChannel(asyncio.Protocol, Channel):
+    """One WebSocket on one transport.
+
+    Arguments:
+        loop: the event loop of the transport.
+        limits: its bounds, until ``configure`` sets others.
+    """
+
+    # No instance dictionary: an idle connection costs memory for as long as it lasts.
+    __slots__ = (
+        "_close_timer",
+        "_connection",
+        "_failure",
+        "_keepalive",
+        "_pings",
+        "_progress",
+        "_stall",
+        "_transport",
+        "heard_at",
+        "keepalive_slot",
+        "pinged_at",
+        "prepare",
+    )
+    can_ping: ClassVar[bool] = True
+    # A message goes straight to what encodes it: a method in between would cost 1 % of an echo.
+    prepare: Callable[[Message], Prepared]
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        Channel.__init__(self, loop, limits)
+        self._connection = Connection(limits)
+        self._transport: asyncio.Transport
+        self.prepare = encode_message
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._failure: Close | None = None  # while its close frame is held back
+        self._pings: PingQueue | None = None
+        self._stall: StallWatch | None = None
+        self._keepalive: Keepalive | NoKeepalive = NO_KEEPALIVE
+        self._progress = 0
+        self.heard_at = 0
+        self.pinged_at: int | None = None
+        self.keepalive_slot = 0
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over a transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames; before them, what belongs to the handshake."""
+        connection = self._connection
+        if connection.state is _CONNECTING:
+            self.receive_early(data)
+            return
+        self.heard_at = self._keepalive.now
+        put = self.inbox.put
+        for event in connection.receive_data(data):
+            if isinstance(event, (str, bytes)):
+                put(event)
+            elif isinstance(event, Close):
+                self._receive_close(event)
+            elif isinstance(event, Pong) and self._pings is not None:
+                self._pings.answer(event.payload)
+        if connection.output and self._failure is None:
+            self._write_output()
+        if connection.state is not _OPEN and connection.is_over() and self._failure is None:
+            self._finish_transport()
+
+    @abstractmethod
+    def receive_early(self, data: bytes) -> None:
+        """Read what comes before the handshake is answered."""
+
+    def eof_received(self) -> None:
+        """Let the transport close behind its last bytes: half a connection is of no use here."""
+        self._finish_failure()
+        self._connection.receive_eof()
+        self.end(CloseCode.ABNORMAL_CLOSURE, "")
+        self._start_close_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody who waits."""
+        self._stop_close_timer()
+        self._connection.receive_eof()
+        self.end(CloseCode.ABNORMAL_CLOSURE, "")
+        self.set_writable(True)
+
+    def pause_writing(self) -> None:
+        """Make senders wait: the peer is slower than we are. If it takes nothing, it is cut."""
+        self.set_writable(False)
+
+    def resume_writing(self) -> None:
+        """Let senders go on, and pongs that had to wait."""
+        self.set_writable(True)
+        self.heard_at = self._keepalive.now
+        if self._connection.output and self._failure is None:
+            self._transport.write(self._connection.data_to_send())
+            if not self.inbox.paused and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    # What the facades call
+
+    def open_stream(self) -> None:
+        """Begin with frames: the 101 has been written."""
+        self._connection.accept()
+        self._connection.set_limits(self.limits)
+        self._transport.set_write_buffer_limits(self.limits.outbox_bytes)
+        self._keepalive = get_keepalive(self.loop, self.limits)
+        self._keepalive.add(self)
+
+    def write(self, prepared: Prepared) -> None:
+        """Write a frame, unless the connection is over."""
+        if self._connection.state is _OPEN or self._failure is not None:
+            if self._transport.is_closing():
+                # After a failed write the transport drops the rest in silence, and only a sender
+                # that waits lets the loop come to connection_lost().
+                self.set_writable(False)
+                return
+            if isinstance(prepared, tuple):
+                prepared = self._connection.finish(prepared)
+            self._transport.write(prepared)
+
+    def ping(self, ping: Ping) -> None:
+        """Send a ping, and finish it when its pong comes or the connection is over."""
+        if self._connection.state is not _OPEN:
+            if self._failure is not None:
+                self.close_code, self.close_reason = self._failure
+            ping.wake(None)
+            return
+        if self._pings is None:
+            self._pings = PingQueue()
+        self._pings.append(ping)
+        self._send_ping(ping.payload)
+
+    def withdraw_ping(self, ping: Ping) -> None:
+        """Forget a ping that nobody waits for any more. From any thread."""
+        if self._pings is not None:
+            self._pings.withdraw(ping)
+
+    def _send_ping(self, payload: bytes = b"") -> None:
+        self._connection.send_ping(payload)
+        self._transport.write(self._connection.data_to_send())
+
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Begin the closing handshake; the peer has ``limits.close_timeout`` to answer."""
+        if self._connection.state is not _OPEN:
+            self._finish_failure()
+            return
+        self._connection.send_close(code, reason)
+        self._transport.write(self._connection.data_to_send())
+        self.end(code, reason)
+        # The peer's close frame may stand behind messages that nobody will take.
+        self._transport.resume_reading()
+        self._start_close_timer()
+
+    def pause_reading(self) -> None:
+        """Stop reading from the peer: the inbox is full."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading, if the inbox has room again."""
+        is_wanted = self.inbox.resume_if_low() and not self._transport.is_closing()
+        self.heard_at = self._keepalive.now
+        # With pongs that wait to be written, reading goes on when they are.
+        if is_wanted and not self._connection.output:
+            self._transport.resume_reading()
+
+    def _write_output(self) -> None:
+        """Write pongs and close frames; pongs only to a peer that takes them."""
+        connection = self._connection
+        if self.writable or connection.is_over():
+            self._transport.write(connection.data_to_send())
+        else:
+            # It pings and does not read: until it does, we do not read either, nor store pongs.
+            self._transport.pause_reading()
+
+    # Peers that are silent, or stuck
+
+    def is_excused(self) -> bool:
+        """Tell whether the peer's silence may be our fault: it is not read, or not reached yet.
+
+        A ping stands behind what is still on its way. While that goes forward the peer is there,
+        whether it has come to the ping or not.
+        """
+        before, self._progress = self._progress, measure_progress(self._transport)
+        if self.inbox.paused or not self.writable:
+            return True
+        return self._progress > before and count_unsent(self._transport) > 0
+
+    def send_keepalive(self) -> None:
+        """Ping the peer; its pong, or anything else, shows that it is there."""
+        self._send_ping()
+
+    def take_for_gone(self) -> None:
+        """Close with 1011; the close timer sees to the rest."""
+        seconds = self.limits.ping_timeout
+        self.close(CloseCode.INTERNAL_ERROR, f"no sign of life {seconds:g} seconds after a ping")
+
+    def set_writable(self, writable: bool) -> None:
+        """Take note that the peer keeps up, or does not; who takes nothing for long is cut."""
+        super().set_writable(writable)
+        if writable or self.ended:
+            self._stop_stall_watch()
+        elif self._stall is None and self.limits.send_timeout is not None:
+            progress = partial(measure_progress, self._transport)
+            self._stall = StallWatch(
+                self.loop, self.limits.send_timeout, progress, self._cut_stuck_peer
+            )
+
+    def _cut_stuck_peer(self) -> None:
+        seconds = self.limits.send_timeout
+        reason = f"nothing that was sent has been taken for {seconds:g} seconds"
+        self.close(CloseCode.TRY_AGAIN_LATER, reason)
+
+    def _stop_stall_watch(self) -> None:
+        if self._stall is not None:
+            self._stall.stop()
+            self._stall = None
+
+    # The end
+
+    def _receive_close(self, event: Close) -> None:
+        if self._connection.state is State.FAILED and not self.ended:
+            # Our close frame stays in the connection's output: sent now, it would overtake what
+            # the view has to say to the messages before the fault. It goes out when the view has
+            # come to the end of them, or when its time is up.
+            self._failure = event
+            self._keepalive.discard(self)
+            self._close_timer = self.loop.call_later(_GRACE, self._finish_failure)
+            # By the bridge, behind what the view has sent.
+            self.inbox.on_end = partial(self._end_taken, get_bridge())
+            self.inbox.finish_when_taken()
+        else:
+            self.end(event.code, event.reason)
+
+    def _end_taken(self, bridge: LoopBridge) -> None:
+        """Let out the close frame that waited for the view. In the view's thread."""
+        failure = self._failure
+        if failure is not None:
+            self.close_code, self.close_reason = failure
+            bridge.call(self._finish_failure)
+
+    def _finish_failure(self) -> None:
+        """Send the close frame that was held back, and end the connection; once."""
+        if self._failure is not None:
+            self._stop_close_timer()
+            self.end(*self._failure)
+            if not self._transport.is_closing():
+                self._transport.write(self._connection.data_to_send())
+            self._finish_transport()
+
+    def end(self, code: int, reason: str) -> None:
+        """Settle how the connection ended, wake everybody who waits, and stop looking after it."""
+        if self._failure is not None:
+            code, reason = self._failure
+            self._failure = None
+        super().end(code, reason)
+        self._keepalive.discard(self)
+        self._stop_stall_watch()
+        if self._pings is not None:
+            self._pings.give_up()
+
+    def _finish_transport(self) -> None:
+        """Close the byte stream behind the last bytes (RFC 6455 section 7.1.1).
+
+        A peer that broke the protocol may still be sending, and closing a socket with unread input
+        makes the kernel send RST, which can destroy our close frame: so we only end our half, and
+        discard input until the peer ends its own or the time is up. TLS has no halves.
+        """
+        transport = self._transport
+        if self._connection.state is not State.FAILED or transport.is_closing():
+            self._start_close_timer()
+            transport.close()
+            return
+        if transport.can_write_eof():
+            self._start_close_timer()
+            transport.write_eof()
+        elif self._close_timer is None:
+            self._close_timer = self.loop.call_later(_GRACE, self._close_after_grace)
+        transport.resume_reading()
+
+    def _close_after_grace(self) -> None:
+        self._close_timer = None
+        self._start_close_timer()
+        self._transport.close()
+
+    def _start_close_timer(self) -> None:
+        if self._close_timer is None:
+            self._close_timer = self.loop.call_later(
+                self.limits.close_timeout, self._transport.abort
+            )
+
+    def _stop_close_timer(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
