@@ -45,6 +45,7 @@ LAYERS = [
         "dwebsocket_names",
         "management",
         "selectable",
+        "porting",
         "serving",
         "testing",
     },
@@ -65,6 +66,7 @@ FENCES: dict[str, set[str]] = {
     "async_websocket": set(),
     "websocket": set(),
     "websocket_base": set(),
+    "porting": set(),
     "runners": set(),
     "runners.greenlets": {"greenlet"},
     # dotenv: uvicorn's own optional dependency; the runner says how to install it.
