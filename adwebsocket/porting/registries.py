@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from .source import Source
 
 SEVERAL = (
-    "each worker process has a {name} of its own, so clients of another worker are missed: "
+    "each worker process has its own {name}, so clients of another worker are missed: "
     "serve with one worker, or pass messages between them"
 )
 NEVER_CLEANED = "; nothing takes a socket out again, which keeps it for ever"
 
+MOST_NAMES = 3
 FILLING = {"add", "append", "appendleft", "insert", "extend", "setdefault", "update", "put"}
 CLEANING = {"clear", "discard", "pop", "popitem", "popleft", "remove", "difference_update"}
 
@@ -82,20 +83,28 @@ def cleaned_collections(node: ast.AST, source: Source) -> Iterator[ast.expr]:
                     yield target
 
 
-def lasting_name(node: ast.expr, source: Source) -> str | None:
-    """Give the name of a collection that belongs to a module or a class, None for a local one."""
+def lasting_name(node: ast.expr, source: Source, depth: int = 0) -> str | None:
+    """Give the name of a collection that belongs to a module or a class, None for a local one.
+
+    A local name of something that was taken out of a lasting collection stands for that.
+    """
     match node:
         case ast.Subscript(value=value):
-            return lasting_name(value, source)
+            return lasting_name(value, source, depth)
         case ast.Call(func=ast.Attribute(value=value, attr="get" | "setdefault")):
-            return lasting_name(value, source)
+            return lasting_name(value, source, depth)
         case ast.Name(id=name):
-            is_global = isinstance(source.scope_of_name(name, node), ast.Module)
-            return name if is_global else None
+            scope = source.scope_of_name(name, node)
+            if isinstance(scope, ast.Module):
+                return name
+            # Names that stand for each other in a circle end here.
+            values = source.assigned_values(scope, name) if depth < MOST_NAMES else ()
+            found = (lasting_name(value, source, depth + 1) for value in values)
+            return next(filter(None, found), None)
         case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name):
             return name if class_attribute_line(name, source) is not None else None
         case ast.Attribute(value=ast.Name() as owner, attr=name):
-            base = lasting_name(owner, source)
+            base = lasting_name(owner, source, depth)
             return base and f"{base}.{name}"
     return None
 

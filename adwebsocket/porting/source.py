@@ -67,6 +67,16 @@ class Source:
             scope = self.scope(scope)
         return scope
 
+    def assigned_values(self, scope: Scope, name: str) -> Iterator[ast.expr]:
+        """Yield what a function or the module assigns to a name."""
+        body = [scope.body] if isinstance(scope, ast.Lambda) else scope.body
+        for node in walk_within(body):
+            match node:
+                case ast.Assign(targets=targets, value=value):
+                    for target in targets:
+                        if isinstance(target, ast.Name) and target.id == name:
+                            yield value
+
     def qualified_name(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str:
         """Give the name of a function or class behind those of what it stands in."""
         around = [

@@ -23,6 +23,8 @@ from tests.porting import IMPORT, check
         ("[]", "clients.append((name, ws))"),
         ("[]", "clients.append(Client(name, ws))"),
         ("[]", "clients += [ws]"),
+        ("{}", "members = clients.setdefault(name, []); members.append(ws)"),
+        ("{}", "members = clients[name]; members[ws] = 1"),
         ("{}", "clients[name][1] = ws"),
     ],
 )
@@ -48,6 +50,8 @@ def test_registry_of_a_module_is_found_where_it_is_made(make: str, fill: str) ->
         "clients[name] = ws.read()",
         "local = []; local.append(ws)",
         "clients = []; clients.append(ws)",
+        "local = local or other; local.append(ws)",
+        "members = make(clients); members.append(ws)",
         "ws.send('x')",
     ],
 )
