@@ -1,8 +1,8 @@
 """Every server that a benchmark can start: its name, its command and what it needs installed.
 
-The benchmarks choose from ``SERVERS`` and ``IDLE_SERVERS``; the programs themselves are in
-``benchmarks/servers/``. It must not know how a server is started, pinned or measured: that is the
-harness.
+The benchmarks choose from ``SERVERS`` and ``IDLE_SERVERS``, or take ``LEGACY_SERVER``; the programs
+themselves are in ``benchmarks/servers/``. It must not know how a server is started, pinned or
+measured: that is the harness.
 """
 
 import sys
@@ -90,3 +90,13 @@ IDLE_SERVERS = {
         ),
     )
 }
+
+# Views that never let go; their server is not given the time to end them.
+LEGACY_SERVER = Server(
+    "adwebsocket-legacy",
+    lambda port, load: [
+        *_adwebsocket("benchmarks.servers.dwebsocket_project:application")(port, load),
+        *("--timeout-graceful-shutdown", "1"),
+    ],
+    ("adwebsocket.asgi",),
+)
