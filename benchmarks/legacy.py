@@ -75,19 +75,21 @@ def main(words: Sequence[str] | None = None) -> int:
     # The default action would leave the servers behind; an exception runs their ``finally``.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cores = Cores.choose()
+    measurements: list[Measurement] = []
+    failed = False
     try:
         choose_servers({LEGACY_SERVER.name: LEGACY_SERVER}, None)
         say(*describe_machine(cores), *describe_flags(options), "")
-        chosen = [SCENARIOS[name] for name in options.only or SCENARIOS]
-        measurements = [measure(scenario, options.seconds, cores) for scenario in chosen]
+        for name in options.only or SCENARIOS:
+            measurements.append(measure(SCENARIOS[name], options.seconds, cores))
     except BenchmarkError as error:
         complain(f"error: {error}")
-        return 1
+        failed = True
     say(format_figures(measurements))
     if options.json:
         figures = [asdict(one) for one in measurements]
         options.json.write_text(json.dumps({"scenarios": figures}, indent=1) + "\n")
-    return 0
+    return 1 if failed else 0
 
 
 def parse_options(words: Sequence[str] | None) -> argparse.Namespace:

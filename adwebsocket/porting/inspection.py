@@ -17,6 +17,7 @@ from .patterns import (
     find_app_order,
     find_closes,
     find_comparisons,
+    find_environs,
     find_imports_in_settings,
     find_monkey_patching,
     find_protocols,
@@ -140,4 +141,5 @@ def find_patterns(source: Source) -> list[Finding]:
         *find_comparisons(source, sockets),
         *find_closes(source, sockets),
         *find_protocols(source, sockets),
+        *find_environs(source),
     ]

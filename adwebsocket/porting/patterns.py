@@ -33,6 +33,7 @@ PROTOCOL = (
     "not there: of the original's inside are left protocol.sock.fileno() for select(), "
     "protocol.close() and protocol.is_closed()"
 )
+ENVIRON = "not there under ASGI: request.META has the headers and addresses"
 MONKEY_PATCHING = (
     "remove it: views run in threads of their own here, and the patched modules would stop the "
     "event loop"
@@ -151,6 +152,16 @@ def chain_from(node: ast.Attribute, source: Source) -> str:
             break
         names.append(parent.attr)
     return ".".join(names)
+
+
+def find_environs(source: Source) -> Iterator[Finding]:
+    """Find the WSGI environment of a request."""
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Attribute(
+                value=ast.Name(id="request") | ast.Attribute(attr="request"), attr="environ"
+            ):
+                yield Finding(source.file, node.lineno, "environ", ENVIRON)
 
 
 def find_monkey_patching(source: Source) -> Iterator[Finding]:

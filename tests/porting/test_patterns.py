@@ -133,6 +133,17 @@ def test_reaching_for_what_is_not_there_is_found() -> None:
     """)
 
 
+def test_wsgi_environment_is_found() -> None:
+    check("""
+    class Feed(View):
+        def get(self, request):
+            address = request.environ["REMOTE_ADDR"]  # !environ
+            return self.request.environ.get("wsgi.websocket")  # !environ
+
+    home = os.environ["HOME"] or request.META["REMOTE_ADDR"]
+    """)
+
+
 @pytest.mark.parametrize(
     "code",
     [
