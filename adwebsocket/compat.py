@@ -91,6 +91,8 @@ class WebSocket(native.WebSocket):
             if self._closed:  # closed by another thread while this one waited
                 return None
             raise
+        finally:
+            self._refresh_selectable()
 
     def read(self, fallback: Any = None) -> Any:
         """Take a message without waiting.
@@ -112,22 +114,37 @@ class WebSocket(native.WebSocket):
         except ConnectionClosed:
             self._brake()
             raise
+        finally:
+            self._refresh_selectable()
         if message is _NOTHING:
             return fallback
         return message.encode() if isinstance(message, str) else message
 
     def count_messages(self) -> int:
-        """Count what is queued; the end of the connection counts as one."""
+        """Count what is queued; the end of the connection counts as one.
+
+        Raises:
+            EOFError: the end has been reported by None before.
+        """
         if self._closed:
             self._brake()
             return 0
-        count = len(self._inbox.items)
+        inbox = self._inbox
+        count = len(inbox.items)
         if count == 0 and self._wait_if_busy():
-            count = len(self._inbox.items)
+            count = len(inbox.items)
+        # In this order: the end is queued before ``ended`` is set, and a message may have come.
+        if count == 0 and inbox.ended and not inbox.items:
+            self._brake()
+            raise self._connection_closed()
         return count
 
     def has_messages(self) -> bool:
-        """Tell whether a message or the end of the connection is queued."""
+        """Tell whether a message or the end of the connection is queued.
+
+        Raises:
+            EOFError: the end has been reported by None before.
+        """
         return self.count_messages() > 0
 
     @property
@@ -182,6 +199,12 @@ class WebSocket(native.WebSocket):
     def ends_quietly(self, error: BaseException) -> bool:
         """Let any exception be the normal way out of a view whose connection has ended."""
         return self._inbox.ended and isinstance(error, Exception)
+
+    def _refresh_selectable(self) -> None:
+        """Bring the descriptor up to date for who has asked for its number once and kept it."""
+        protocol = self._protocol
+        if protocol is not None:
+            protocol.sock.fileno()
 
     def _brake(self) -> None:
         """Make calls after the end cost time: loops that swallow the end would spin for ever."""
@@ -286,6 +309,7 @@ def _options(*, require: bool) -> Options:
         socket_class=WebSocket,
         # Return, exception and close() all sent 1000 in the original.
         error_code=CloseCode.NORMAL_CLOSURE,
+        may_hide=True,
     )
 
 

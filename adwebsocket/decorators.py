@@ -7,9 +7,10 @@ before it. Whatever ends the view, the socket is closed once, with the code that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import partial, update_wrapper
+from functools import lru_cache, partial, update_wrapper
 from typing import TYPE_CHECKING, Any, overload
 
 from asgiref.sync import iscoroutinefunction
@@ -26,7 +27,7 @@ from .request import is_websocket_request, mark_plain_request
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import Literal, Self, TypeAlias
 
     from django.http import HttpRequest
@@ -74,10 +75,12 @@ class Options:
     origins: Sequence[str] | None = None
     max_message_size: int | None = None
     accept: Literal["auto", "manual"] = "auto"
-    # What a dialect changes: the class of the blocking socket, and the code that any exception
-    # in the view closes it with (None: the one that fits).
+    # What a dialect changes: the class of the blocking socket, the code that any exception in the
+    # view closes it with (None: the one that fits), and whether the view is found behind decorators
+    # that do not carry its attributes.
     socket_class: type[WebSocket] = WebSocket
     error_code: CloseCode | None = None
+    may_hide: bool = False
 
     def __post_init__(self) -> None:
         for name in ("subprotocols", "origins"):
@@ -205,7 +208,10 @@ def decorate(view: View, options: Options) -> View:
     decorated: View = serve_async if is_async else serve
     update_wrapper(decorated, view)
     decorated.__dict__.update(
-        accept_websocket=True, require_websocket=options.require, websocket_is_async=is_async
+        accept_websocket=True,
+        require_websocket=options.require,
+        websocket_is_async=is_async,
+        websocket_may_hide=options.may_hide and not is_async,
     )
     return decorated
 
@@ -318,7 +324,42 @@ def ensure_websocket_view(view: View, decorator: Callable[[View], View]) -> View
     handler = getattr(getattr(view, "view_class", None), "get", None)
     if hasattr(view, "websocket_is_async") or hasattr(handler, "websocket_is_async"):
         return view
+    if _hides_websocket_view(view):
+        return view
     marked = getattr(view, "accept_websocket", False) or getattr(view, "require_websocket", False)
     if marked or get_settings().accept_all:
         return decorator(view)
     return None
+
+
+@lru_cache(maxsize=1024)
+def _hides_websocket_view(view: View) -> bool:
+    """Tell whether a legacy view stands behind decorators without ``functools.wraps``.
+
+    dwebsocket shook hands wherever its decorator was reached, and projects have decorators of that
+    kind outside it; so has Django REST framework (``api_view``). What is found and never called
+    does no harm: the view's response is then the answer to the handshake.
+    """
+    seen: dict[int, Any] = {}
+    left = [view]
+    while left and len(seen) < 100:
+        each = left.pop()
+        if getattr(each, "websocket_may_hide", False):
+            return True
+        if id(each) not in seen:
+            seen[id(each)] = each
+            left.extend(_callables_within(each))
+    return False
+
+
+def _callables_within(view: Any) -> Iterator[Any]:
+    """Give what a function or a class may call instead of itself."""
+    handler = getattr(getattr(view, "view_class", None), "get", None)
+    for inner in (handler, getattr(view, "__wrapped__", None), getattr(view, "func", None)):
+        if inner is not None:
+            yield inner
+    for cell in getattr(view, "__closure__", None) or ():
+        # An empty one is of a name that has no value yet.
+        with contextlib.suppress(ValueError):
+            if callable(cell.cell_contents):
+                yield cell.cell_contents

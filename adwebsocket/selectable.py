@@ -50,10 +50,18 @@ class SelectableInbox:
             return self._near.fileno()
 
     def _wake(self, _: None) -> None:
-        self._is_waiting = False
-        self._signal()
+        inbox = self._inbox
+        with self._lock:
+            if not (inbox.items or inbox.ended):
+                # Somebody has taken it. Readable all the same, ``read()`` would find nothing, and
+                # views take its None for the end.
+                inbox.waiters.append(self._wake)
+                if not (inbox.items or inbox.ended) or not inbox.waiters.withdraw(self._wake):
+                    return
+            self._is_waiting = False
+            self._signal()
         # A message wakes one waiter, and this one takes none.
-        self._inbox.waiters.wake_one()
+        inbox.waiters.wake_one()
 
     def _signal(self) -> None:
         # Full is as readable as can be.

@@ -13,7 +13,8 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from adwebsocket import compat
+from adwebsocket import accept_websocket, compat
+from adwebsocket.decorators import ensure_websocket_view
 from adwebsocket.transport.bridge import get_bridge
 from tests.connections import RecordingChannel, on_event_loop
 
@@ -51,7 +52,7 @@ async def test_end_is_one_none_and_then_eof_error() -> None:
     socket, _ = new_socket("last", end=True)
 
     assert [socket.wait(), socket.wait()] == [b"last", None]
-    for call in (socket.wait, socket.read, socket.wait):
+    for call in (socket.wait, socket.read, socket.has_messages, socket.count_messages):
         with pytest.raises(EOFError):
             call()
 
@@ -374,3 +375,27 @@ async def test_socket_that_outlives_its_connection_is_small_and_silent() -> None
     assert socket.is_closed()
     assert (socket.close_code, socket.close_reason) == (1000, "")
     assert select.select([socket.protocol.sock], [], [], 0)[0]
+
+
+def test_view_is_found_behind_decorators_that_hide_it() -> None:
+    def outer(view: Callable[..., Any]) -> Callable[..., Any]:
+        def decorated(request: Any, *args: Any) -> Any:
+            return view(request, *args)
+
+        return decorated
+
+    def plain(request: Any) -> None:
+        pass
+
+    class View:
+        get = staticmethod(outer(compat.accept_websocket(plain)))
+
+    def as_view(request: Any) -> None:
+        pass
+
+    as_view.view_class = View  # type: ignore[attr-defined]
+
+    for hidden in (outer(outer(compat.accept_websocket(plain))), as_view):
+        assert ensure_websocket_view(hidden, compat.accept_websocket) is hidden
+    for other in (outer(plain), outer(accept_websocket(plain))):
+        assert ensure_websocket_view(other, compat.accept_websocket) is None

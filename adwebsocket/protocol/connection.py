@@ -336,8 +336,10 @@ class Connection:
     def _receive_close(self, payload: bytes, events: list[Event]) -> None:
         code, reason = parse_close(payload)
         if self.state is State.OPEN:
-            # Section 5.5.1: the answer has the code that came; we give the reason back as well.
-            self._emit(encode_close(code, reason))
+            # Section 5.5.1: the answer has the code that came; we give the reason back as well, and
+            # 1000 where there was none, as dwebsocket did.
+            answer = CloseCode.NORMAL_CLOSURE if code == CloseCode.NO_STATUS_RECEIVED else code
+            self._emit(encode_close(answer, reason))
         self._step(Step.RECEIVE_CLOSE)
         self._message = None
         events.append(Close(code, reason))

@@ -317,7 +317,6 @@ def test_what_follows_a_fault_is_discarded() -> None:
 @pytest.mark.parametrize(
     ("payload", "event"),
     [
-        (b"", Close(1005, "")),
         (close_payload(1000), Close(1000, "")),
         (close_payload(1001, "bye ✓"), Close(1001, "bye ✓")),
         (close_payload(4999, "x" * 123), Close(4999, "x" * 123)),
@@ -328,6 +327,13 @@ def test_close_frame_is_answered_with_its_code_and_reason(payload: bytes, event:
 
     assert typed(connection.receive_data(client_frame(CLOSE, payload))) == typed([event])
     assert server_frames(connection.data_to_send()) == [(CLOSE, payload)]
+
+
+def test_close_frame_without_a_code_is_answered_with_1000() -> None:
+    connection = open_connection()
+
+    assert typed(connection.receive_data(client_frame(CLOSE))) == typed([Close(1005, "")])
+    assert server_frames(connection.data_to_send()) == [(CLOSE, close_payload(1000))]
 
 
 def test_close_frame_may_come_within_a_fragmented_message() -> None:

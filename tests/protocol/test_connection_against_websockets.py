@@ -10,6 +10,8 @@ meant, and the streams here are made so that they do not show, except in the tes
   frames stand there. websockets fails with 1002 ("incomplete fragmented message").
 * A control frame has no part in the limit of message sizes here. websockets counts it, so a ping
   may fail with 1009 there.
+* A close frame without a code is answered with 1000 here, and with an empty one there, which
+  ``read_there`` makes equal. Either is allowed (section 5.5.1).
 * A header that breaks a rule fails here when it is complete; there the rules for control frames,
   reserved bits and order are looked at when the payload is. So frames here are whole, and break
   one rule each.
@@ -94,7 +96,8 @@ def read_there(data: bytes, max_size: int, *, closing: bool = False) -> Heard:
         # What the connections on top of it do.
         assert sent_close_codes(output) in ([], [1000]), "the last thing that happened"
         return Heard(messages, pongs_in(output), [1000] if closing else [1007])
-    return Heard(messages, pongs_in(output), sent_close_codes(output))
+    close_codes = [1000 if code is None else code for code in sent_close_codes(output)]
+    return Heard(messages, pongs_in(output), close_codes)
 
 
 def join(frames: list[Frame]) -> tuple[list[str | bytes], bool]:
