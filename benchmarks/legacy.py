@@ -80,8 +80,9 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         choose_servers({LEGACY_SERVER.name: LEGACY_SERVER}, None)
         say(*describe_machine(cores), *describe_flags(options), "")
-        for name in options.only or SCENARIOS:
-            measurements.append(measure(SCENARIOS[name], options.seconds, cores))
+        measurements.extend(
+            measure(SCENARIOS[name], options.seconds, cores) for name in options.only or SCENARIOS
+        )
     except BenchmarkError as error:
         complain(f"error: {error}")
         failed = True
