@@ -44,9 +44,21 @@ def install() -> None:
     What has been imported of the original is forgotten; a name that was taken from it by then stays
     with its taker.
     """
-    if _finder not in sys.meta_path:
+    if sys.meta_path[0] is not _finder:
+        uninstall()
         _forget_modules()
         sys.meta_path.insert(0, _finder)
+
+
+def install_fallback() -> None:
+    """Let ``dwebsocket`` be ours where the original is not installed.
+
+    ``adwebsocket.pth`` calls this as the interpreter starts: ``manage.py`` reads settings, which
+    may import the name, before anything of ours could be loaded. Where the original is installed it is
+    found first, until something of ours serves the project.
+    """
+    if _finder not in sys.meta_path:
+        sys.meta_path.append(_finder)
 
 
 def uninstall() -> None:

@@ -48,8 +48,8 @@ def check_middleware_setting(
     return [
         Warning(
             "The setting MIDDLEWARE_CLASSES has no effect: Django has ignored it since 2.0.",
-            hint="Move its entries to MIDDLEWARE, with 'adwebsocket.middleware."
-            "WebSocketMiddleware' where 'dwebsocket.middleware.WebSocketMiddleware' stands.",
+            hint="Move its entries to MIDDLEWARE; 'dwebsocket.middleware.WebSocketMiddleware' "
+            "works there as it is.",
             id="adwebsocket.W001",
         )
     ]

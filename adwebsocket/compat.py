@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,6 +53,9 @@ _SENDS_TO_REPORT: Final = 1000
 # Seconds from one poll to the next that cost nothing, and how far a burst may run ahead of that.
 _POLL_INTERVAL: Final = 0.01
 _POLL_BURST: Final = 0.1
+# The same for what is sent to a connection that has ended.
+_SEND_INTERVAL: Final = 0.001
+_SEND_BURST: Final = 1.0
 
 
 class WebSocket(native.WebSocket):
@@ -67,7 +69,9 @@ class WebSocket(native.WebSocket):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._calls_after_end = 0
+        self._braked_at = 0.0
         self._sends_after_end = 0
+        self._sends_until = 0.0
         self._polls_until = 0.0
         self._protocol: Protocol | None = None
 
@@ -181,9 +185,10 @@ class WebSocket(native.WebSocket):
         except ConnectionClosed:
             return  # it ended between the check and the sending
 
-    def close(self, code: int | None = None, reason: str | None = None) -> None:
+    def close(self, code: int | None = None, reason: str | bytes | None = None) -> None:
         """Close the connection; may be called again, and from any thread."""
-        super().close(CloseCode.NORMAL_CLOSURE if code is None else code, reason or "")
+        text = reason.decode() if isinstance(reason, bytes) else reason or ""
+        super().close(CloseCode.NORMAL_CLOSURE if code is None else code, text)
 
     def __iter__(self) -> Iterator[bytes | None]:  # type: ignore[override]
         """Iterate over the messages; the last item is None, on which views clean up."""
@@ -217,10 +222,19 @@ class WebSocket(native.WebSocket):
                 _place_of_caller(),
             )
         if count > 1 and not self._is_on_loop():
-            time.sleep(min(_FIRST_BRAKE * 2 ** min(count - 2, 10), _LONGEST_BRAKE))
+            delay = min(_FIRST_BRAKE * 2 ** min(count - 2, 10), _LONGEST_BRAKE)
+            # Who looks at a hundred dead sockets in turn does not spin on any of them.
+            time.sleep(max(0.0, self._braked_at + delay - time.monotonic()))
+        self._braked_at = time.monotonic()
 
     def _count_lost_send(self) -> None:
         self._sends_after_end += 1
+        now = time.monotonic()
+        self._sends_until = max(self._sends_until, now) + _SEND_INTERVAL
+        seconds = self._sends_until - now - _SEND_BURST
+        if seconds > 0 and not self._is_on_loop():
+            # No client slows such a loop down any more, and it would starve the event loop.
+            time.sleep(seconds)
         if self._sends_after_end == _SENDS_TO_REPORT:
             logger.warning(
                 "A view has sent %d messages to a WebSocket that has ended, at %s. "
@@ -249,9 +263,6 @@ class WebSocket(native.WebSocket):
             # Woken for an item that this call may not take: another waiter could.
             inbox.waiters.wake_one()
         return bool(inbox.items)
-
-    def _is_on_loop(self) -> bool:
-        return threading.get_ident() == self._bridge.thread_id
 
 
 class Protocol:

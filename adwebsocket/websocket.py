@@ -106,6 +106,10 @@ class WebSocket(WebSocketBase):
         outbox = self._outbox
         outbox.put(prepared, message.nbytes if isinstance(message, memoryview) else len(message))
         if not outbox.has_room():
+            if self._is_on_loop():
+                outbox.flush()
+                if outbox.has_room():
+                    return
             self._check_not_on_loop("send() to a slow peer")
             outbox.wait_for_room(self._new_waiter)
             if channel.ended:
@@ -227,8 +231,11 @@ class WebSocket(WebSocketBase):
         remaining = deadline - time.monotonic()
         return remaining > 0 and waiter.park(remaining)
 
+    def _is_on_loop(self) -> bool:
+        return threading.get_ident() == self._bridge.thread_id
+
     def _check_not_on_loop(self, what: str) -> None:
-        if threading.get_ident() == self._bridge.thread_id:
+        if self._is_on_loop():
             raise RuntimeError(
                 f"{what} on a blocking WebSocket would stop the event loop: "
                 "make the view async def, or call it in a thread"

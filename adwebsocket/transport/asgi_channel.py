@@ -52,6 +52,7 @@ class AsgiChannel(Channel):
         "_resumed",
         "_send",
         "_sender",
+        "_taken",
     )
 
     def __init__(
@@ -70,6 +71,7 @@ class AsgiChannel(Channel):
         self._can_refuse = "websocket.http.response" in (scope.get("extensions") or {})
         self._outgoing: deque[tuple[AsgiEvent, int]] = deque()
         self._outgoing_size = 0
+        self._taken = 0
         self._sender: asyncio.Task[None] | None = None
         self._receiver: asyncio.Task[None] | None = None
         self._resumed = asyncio.Event()
@@ -157,6 +159,10 @@ class AsgiChannel(Channel):
         if self.inbox.resume_if_low():
             self._resumed.set()
 
+    def measure_progress(self) -> int:
+        """Count the events that the server has taken; within one of them nothing can be seen."""
+        return self._taken
+
     async def _receive_all(self) -> None:
         while True:
             await self._resumed.wait()
@@ -233,6 +239,7 @@ class AsgiChannel(Channel):
                 else:
                     await self._send(event)
                 self._outgoing_size -= size
+                self._taken += 1
         except Exception as error:
             # ASGI servers say that the peer has gone by an exception of their own choice. What
             # else may be wrong must not be hidden, but is of no use to the view.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..protocol.codes import CloseCode
 from .inbox import Inbox
+from .stall import StallWatch
 from .waiting import WaitQueue
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Channel(ABC):
 
     __slots__ = (
         "_is_settled",
+        "_stall",
         "accepted",
         "close_code",
         "close_reason",
@@ -75,6 +77,7 @@ class Channel(ABC):
         self.close_code: int | None = None
         self.close_reason = ""
         self._is_settled = False
+        self._stall: StallWatch | None = None
 
     @property
     def ended(self) -> bool:
@@ -110,6 +113,10 @@ class Channel(ABC):
     def resume_reading(self) -> None:
         """Go on reading, if the inbox has room again."""
 
+    @abstractmethod
+    def measure_progress(self) -> int:
+        """Give a number that is larger than before if the peer has taken something meanwhile."""
+
     def ping(self, ping: Ping) -> None:
         """Send a ping and finish it when its pong comes, where ``can_ping``."""
         raise NotImplementedError
@@ -131,12 +138,29 @@ class Channel(ABC):
             self.close_reason = reason
             self.inbox.finish()
             self.senders.wake_all()
+            self._stop_stall_watch()
 
     def set_writable(self, writable: bool) -> None:
-        """Take note that the peer keeps up, or does not."""
+        """Take note that the peer keeps up, or does not; who takes nothing for long is cut."""
         self.writable = writable
         if writable:
             self.senders.wake_all()
+        if writable or self._is_settled:
+            self._stop_stall_watch()
+        elif self._stall is None and self.limits.send_timeout is not None:
+            self._stall = StallWatch(
+                self.loop, self.limits.send_timeout, self.measure_progress, self._cut_stuck_peer
+            )
+
+    def _cut_stuck_peer(self) -> None:
+        seconds = self.limits.send_timeout
+        reason = f"nothing that was sent has been taken for {seconds:g} seconds"
+        self.close(CloseCode.TRY_AGAIN_LATER, reason)
+
+    def _stop_stall_watch(self) -> None:
+        if self._stall is not None:
+            self._stall.stop()
+            self._stall = None
 
     async def drain(self) -> None:
         """Wait until the channel is writable again, or over."""

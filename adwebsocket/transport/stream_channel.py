@@ -21,7 +21,6 @@ from .channel import Channel
 from .keepalive import NO_KEEPALIVE, get_keepalive
 from .kernel import count_unsent, measure_progress
 from .pings import PingQueue
-from .stall import StallWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +53,10 @@ class StreamChannel(asyncio.Protocol, Channel):
         "_close_timer",
         "_connection",
         "_failure",
+        "_is_finishing",
         "_keepalive",
         "_pings",
         "_progress",
-        "_stall",
         "_transport",
         "heard_at",
         "keepalive_slot",
@@ -75,8 +74,8 @@ class StreamChannel(asyncio.Protocol, Channel):
         self.prepare = encode_message
         self._close_timer: asyncio.TimerHandle | None = None
         self._failure: Close | None = None  # while its close frame is held back
+        self._is_finishing = False
         self._pings: PingQueue | None = None
-        self._stall: StallWatch | None = None
         self._keepalive: Keepalive | NoKeepalive = NO_KEEPALIVE
         self._progress = 0
         self.heard_at = 0
@@ -224,7 +223,7 @@ class StreamChannel(asyncio.Protocol, Channel):
         A ping stands behind what is still on its way. While that goes forward the peer is there,
         whether it has come to the ping or not.
         """
-        before, self._progress = self._progress, measure_progress(self._transport)
+        before, self._progress = self._progress, self.measure_progress()
         if self.inbox.paused or not self.writable:
             return True
         return self._progress > before and count_unsent(self._transport) > 0
@@ -238,26 +237,9 @@ class StreamChannel(asyncio.Protocol, Channel):
         seconds = self.limits.ping_timeout
         self.close(CloseCode.INTERNAL_ERROR, f"no sign of life {seconds:g} seconds after a ping")
 
-    def set_writable(self, writable: bool) -> None:
-        """Take note that the peer keeps up, or does not; who takes nothing for long is cut."""
-        super().set_writable(writable)
-        if writable or self.ended:
-            self._stop_stall_watch()
-        elif self._stall is None and self.limits.send_timeout is not None:
-            progress = partial(measure_progress, self._transport)
-            self._stall = StallWatch(
-                self.loop, self.limits.send_timeout, progress, self._cut_stuck_peer
-            )
-
-    def _cut_stuck_peer(self) -> None:
-        seconds = self.limits.send_timeout
-        reason = f"nothing that was sent has been taken for {seconds:g} seconds"
-        self.close(CloseCode.TRY_AGAIN_LATER, reason)
-
-    def _stop_stall_watch(self) -> None:
-        if self._stall is not None:
-            self._stall.stop()
-            self._stall = None
+    def measure_progress(self) -> int:
+        """Give a number that is larger than before if the peer has taken something meanwhile."""
+        return measure_progress(self._transport)
 
     # The end
 
@@ -298,7 +280,6 @@ class StreamChannel(asyncio.Protocol, Channel):
             self._failure = None
         super().end(code, reason)
         self._keepalive.discard(self)
-        self._stop_stall_watch()
         if self._pings is not None:
             self._pings.give_up()
 
@@ -307,8 +288,11 @@ class StreamChannel(asyncio.Protocol, Channel):
 
         A peer that broke the protocol may still be sending, and closing a socket with unread input
         makes the kernel send RST, which can destroy our close frame: so we only end our half, and
-        discard input until the peer ends its own or the time is up. TLS has no halves.
+        discard input until the peer ends its own or the time is up. TLS has no halves. Once.
         """
+        if self._is_finishing:
+            return
+        self._is_finishing = True
         transport = self._transport
         if self._connection.state is not State.FAILED or transport.is_closing():
             self._start_close_timer()
@@ -317,7 +301,8 @@ class StreamChannel(asyncio.Protocol, Channel):
         if transport.can_write_eof():
             self._start_close_timer()
             transport.write_eof()
-        elif self._close_timer is None:
+        else:
+            self._stop_close_timer()
             self._close_timer = self.loop.call_later(_GRACE, self._close_after_grace)
         transport.resume_reading()
 

@@ -60,11 +60,11 @@ class Listener:
     [
         (close(1000), (1000, ""), 1000),
         (close(4001, "bye ✓"), (4001, "bye ✓"), 4001),
-        (close(), (1005, ""), None),
+        (close(), (1005, ""), 1000),
     ],
 )
 def test_client_that_closes_is_answered_and_the_application_told(
-    run: Run, frame: bytes, end: tuple[int, str], answer: int | None
+    run: Run, frame: bytes, end: tuple[int, str], answer: int
 ) -> None:
     listener = Listener()
 
