@@ -14,6 +14,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from benchmarks.catalogue import HOST, LEGACY_SERVER
 from benchmarks.crowd import READY
 from benchmarks.generator import Load
 from benchmarks.harness import ROOT, Cores, RunningServer, pinned, run_server
-from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
+from benchmarks.report import complain, describe_machine, format_table, say
 
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.01
@@ -77,15 +78,14 @@ def main(words: Sequence[str] | None = None) -> int:
     cores = Cores.choose()
     measurements: list[Measurement] = []
     failed = False
-    try:
-        choose_servers({LEGACY_SERVER.name: LEGACY_SERVER}, None)
-        say(*describe_machine(cores), *describe_flags(options), "")
-        measurements.extend(
-            measure(SCENARIOS[name], options.seconds, cores) for name in options.only or SCENARIOS
-        )
-    except BenchmarkError as error:
-        complain(f"error: {error}")
-        failed = True
+    say(*describe_machine(cores), *describe_flags(options), "")
+    for name in options.only or SCENARIOS:
+        try:
+            measurements.append(measure(SCENARIOS[name], options.seconds, cores))
+        except BenchmarkError as error:
+            # What the other loops do to pages is worth knowing all the same.
+            complain(f"error: {name}: {error}")
+            failed = True
     say(format_figures(measurements))
     if options.json:
         figures = [asdict(one) for one in measurements]
@@ -149,15 +149,20 @@ def crowd(scenario: Scenario, port: int) -> Iterator[None]:
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
+        too_long = threading.Timer(PATIENCE_SECONDS, process.kill)
+        too_long.start()
         try:
             line = process.stdout.readline().strip()
+            too_long.cancel()
             if line != READY:
-                raise BenchmarkError(f"{scenario.name}: {line or 'the clients ended'}")
+                late = f"not all clients were connected within {PATIENCE_SECONDS:g} s"
+                raise BenchmarkError(line or late)
             yield
             if process.poll() is not None:
                 line = process.stdout.readline().strip()
-                raise BenchmarkError(f"{scenario.name}: {line or 'the clients ended'}")
+                raise BenchmarkError(line or "the clients ended")
         finally:
+            too_long.cancel()
             process.kill()
 
 
