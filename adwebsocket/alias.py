@@ -45,9 +45,12 @@ def install() -> None:
     with its taker.
     """
     if sys.meta_path[0] is not _finder:
-        uninstall()
-        _forget_modules()
+        if _finder in sys.meta_path:
+            sys.meta_path.remove(_finder)
         sys.meta_path.insert(0, _finder)
+        loaded = sys.modules.get(NAME)
+        if loaded is not None and loaded.__file__ != str(_DIRECTORY / "__init__.py"):
+            _forget_modules()
 
 
 def install_fallback() -> None:

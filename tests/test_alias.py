@@ -108,14 +108,30 @@ urlpatterns = [path("", page)]
 CHECK = "from django.core.management import execute_from_command_line as run; run(['', 'check'])"
 
 
-def test_app_before_it_makes_dwebsocket_an_app(tmp_path: Path) -> None:
-    project = write_project(
-        tmp_path, VIEWS, 'INSTALLED_APPS = ["adwebsocket", "dwebsocket", *INSTALLED_APPS[1:]]'
-    )
+@pytest.mark.parametrize("apps", [["adwebsocket", "dwebsocket"], ["dwebsocket", "adwebsocket"]])
+def test_dwebsocket_may_be_an_app_and_stand_in_settings(tmp_path: Path, apps: list[str]) -> None:
+    settings = f"import dwebsocket.factory\nINSTALLED_APPS = [*{apps}, *INSTALLED_APPS[1:]]"
+    project = write_project(tmp_path, VIEWS, settings)
 
     result = run(["manage.py", "check"], cwd=project)
 
     assert "System check identified no issues" in result.stdout, result.stdout
+
+
+def test_fallback_leaves_the_name_to_the_original_until_we_serve(tmp_path: Path) -> None:
+    write_files(tmp_path, {"dwebsocket.py": "is_original = True"})
+    code = (
+        "import dwebsocket; assert dwebsocket.is_original; import adwebsocket.asgi; "
+        "import dwebsocket; assert not hasattr(dwebsocket, 'is_original'); print('fine')"
+    )
+
+    assert run(["-c", code], cwd=tmp_path).stdout == "fine\n"
+
+
+def test_name_is_known_without_an_import_of_ours(tmp_path: Path) -> None:
+    code = "from dwebsocket.decorators import *; print(accept_websocket.__module__)"
+
+    assert run(["-c", code], cwd=tmp_path).stdout == "adwebsocket.compat\n"
 
 
 def test_settings_may_import_it_once_we_are_loaded(tmp_path: Path) -> None:

@@ -14,11 +14,9 @@ from .files import COPY, find_files, inspect_text, is_copy
 from .findings import Finding, Inspection
 from .loops import find_endless_loops
 from .patterns import (
-    find_app_order,
     find_closes,
     find_comparisons,
     find_environs,
-    find_imports_in_settings,
     find_monkey_patching,
     find_protocols,
     find_settings,
@@ -98,8 +96,6 @@ def inspect_python(file: str, text: bytes | str) -> Inspection:
         inspection.findings.append(Finding(file, 1, "syntax", advice))
         return inspection
     for find in (
-        find_app_order,
-        find_imports_in_settings,
         find_monkey_patching,
         find_settings,
     ):

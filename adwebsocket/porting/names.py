@@ -22,14 +22,12 @@ class Names:
 
     Attributes:
         uses_legacy: something of dwebsocket, a copy of it, or ``adwebsocket.compat`` is imported.
-        uses_alias: ``adwebsocket.alias`` is imported.
         uses_native: something else of ``adwebsocket`` is imported.
     """
 
     def __init__(self, tree: ast.Module) -> None:
         self._meanings: dict[str, str] = {}
         self.uses_legacy = False
-        self.uses_alias = False
         self.uses_native = False
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -89,8 +87,6 @@ class Names:
     def _note(self, module: str, name: str = "") -> None:
         if is_legacy(module) or (module == "adwebsocket" and name == "compat"):
             self.uses_legacy = True
-        elif f"{module}.{name}".rstrip(".").startswith("adwebsocket.alias"):
-            self.uses_alias = True
         elif is_native(module):
             self.uses_native = True
 

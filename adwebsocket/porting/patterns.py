@@ -10,7 +10,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from .findings import Finding
-from .source import targets_of, walk_within
+from .source import walk_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,13 +42,6 @@ FACTORY_SETTING = "has no effect: there is one way to serve a WebSocket here; de
 MIDDLEWARE_CLASSES = (
     "has no effect since Django 2.0: move what is still needed to MIDDLEWARE (the decorators "
     "need no middleware)"
-)
-SETTINGS_IMPORT = (
-    "manage.py reads the settings before it loads an app: put 'import adwebsocket.alias; "
-    "adwebsocket.alias.install()' above this import"
-)
-APP_ORDER = (
-    "put 'adwebsocket' in front of 'dwebsocket', which it makes an app, or delete the latter"
 )
 
 # A whole ``sock`` is what select() is given.
@@ -184,41 +177,3 @@ def find_settings(source: Source) -> Iterator[Finding]:
         match node:
             case ast.Name(id=name, ctx=ast.Store()) if name in advice:
                 yield Finding(source.file, node.lineno, *advice[name])
-
-
-def find_imports_in_settings(source: Source) -> Iterator[Finding]:
-    """Find ``import dwebsocket`` in a settings file that does not make the name known first."""
-    assigned = {
-        target.id
-        for statement in source.tree.body
-        for target in targets_of(statement)
-        if isinstance(target, ast.Name)
-    }
-    if not assigned & {"INSTALLED_APPS", "ROOT_URLCONF"} or source.names.uses_alias:
-        return
-    for statement in source.tree.body:
-        match statement:
-            case ast.Import(names=names) if any(is_original(alias.name) for alias in names):
-                yield Finding(source.file, statement.lineno, "settings-import", SETTINGS_IMPORT)
-            case ast.ImportFrom(module=str(module), level=0) if is_original(module):
-                yield Finding(source.file, statement.lineno, "settings-import", SETTINGS_IMPORT)
-
-
-def is_original(module: str) -> bool:
-    return module.partition(".")[0] == "dwebsocket"
-
-
-def find_app_order(source: Source) -> Iterator[Finding]:
-    """Find ``"dwebsocket"`` in ``INSTALLED_APPS`` with nobody in front of it who knows the name."""
-    for statement in source.tree.body:
-        names = [target.id for target in targets_of(statement) if isinstance(target, ast.Name)]
-        match statement:
-            case ast.Assign(value=ast.List(elts=items) | ast.Tuple(elts=items)) if (
-                "INSTALLED_APPS" in names
-            ):
-                for item in items:
-                    name = item.value if isinstance(item, ast.Constant) else ""
-                    if str(name).startswith("adwebsocket"):
-                        break
-                    if name == "dwebsocket":
-                        yield Finding(source.file, item.lineno, "app-order", APP_ORDER)

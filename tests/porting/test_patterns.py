@@ -174,36 +174,6 @@ def test_settings_without_effect_are_found(code: str) -> None:
     check(code, head="")
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import dwebsocket  # !settings-import\nINSTALLED_APPS = []",
-        "from dwebsocket import factory  # !settings-import\nROOT_URLCONF = 'mysite.urls'",
-        "import adwebsocket.alias\nadwebsocket.alias.install()\nimport dwebsocket\nROOT_URLCONF=1",
-        "from adwebsocket import alias\nalias.install()\nimport dwebsocket\nROOT_URLCONF=1",
-        "import dwebsocket\nDEBUG = True",
-        "ROOT_URLCONF = 'mysite.urls'",
-    ],
-)
-def test_import_in_settings_before_the_name_is_known_is_found(code: str) -> None:
-    check(code, head="")
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "INSTALLED_APPS = ['dwebsocket', 'adwebsocket']  # !app-order",
-        "INSTALLED_APPS = (\n    'shop',\n    'dwebsocket',  # !app-order\n)",
-        "INSTALLED_APPS = ['adwebsocket', 'dwebsocket']",
-        "INSTALLED_APPS = ['adwebsocket.apps.AdwebsocketConfig', 'dwebsocket']",
-        "INSTALLED_APPS = ['shop', *OTHERS]",
-        "OTHER_APPS = ['dwebsocket']",
-    ],
-)
-def test_app_that_stands_before_ours_is_found(code: str) -> None:
-    check(code, head="")
-
-
 def test_views_that_are_native_already_are_left_alone() -> None:
     check(
         """

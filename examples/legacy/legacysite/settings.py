@@ -1,9 +1,6 @@
 # -*- coding: utf-8 -*-
 import os
 
-import adwebsocket.alias  # new
-adwebsocket.alias.install()  # new
-
 import dwebsocket
 
 BASE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
