@@ -57,8 +57,8 @@ def install_fallback() -> None:
     """Let ``dwebsocket`` be ours where the original is not installed.
 
     ``adwebsocket.pth`` calls this as the interpreter starts: ``manage.py`` reads settings, which
-    may import the name, before anything of ours could be loaded. Where the original is installed it is
-    found first, until something of ours serves the project.
+    may import the name, before anything of ours could be loaded. Where the original is installed
+    it is found first, until something of ours serves the project.
     """
     if _finder not in sys.meta_path:
         sys.meta_path.append(_finder)

@@ -129,4 +129,4 @@ class TestTyping:
             if file.is_file() and "__pycache__" not in file.parts
         }
         assert "adwebsocket/py.typed" in files
-        assert files == sources
+        assert files == sources | {"adwebsocket.pth"}
