@@ -211,13 +211,13 @@ def test_permitted_close_code_is_answered_with_itself_and_told_to_the_view(
     assert (seen["code"], seen["reason"]) == (code, "à bientôt")
 
 
-def test_close_frame_without_a_code_is_answered_and_told_as_1005(
+def test_close_frame_without_a_code_is_answered_with_1000_and_told_as_1005(
     server: ServerProcess, colour: str, name: str
 ) -> None:
     with Peer(server) as peer:
         peer.open(f"/{colour}/watch/{name}")
         peer.send(close_frame(None))
-        assert peer.read_close().code == 1005
+        assert peer.read_close().code == 1000
         assert peer.read_end() == b""
 
     (seen,) = wait_for_notes(server, name)
