@@ -1,9 +1,9 @@
 """Latency under siege: well-behaved clients beside a crowd of hostile peers, on one server.
 
 ``python -m benchmarks.hostile`` runs it by hand; it fails for a wrong echo, a lost connection or a
-dead server, never for a slow one. The peers are in ``benchmarks/crowd.py``: handshakes that never
-end, half-open connections, clients that never read while views send to them, 10,000 pings in one
-go, and a storm of clients that come and go.
+dead server, never for a slow one. The peers are in ``benchmarks/besiegers.py``: handshakes that
+never end, half-open connections, clients that never read while views send to them, 10,000 pings in
+one go, and a storm of clients that come and go.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks import BenchmarkError
+from benchmarks.besiegers import frame, handshake
 from benchmarks.catalogue import HOST, Server
-from benchmarks.crowd import frame, handshake
 from benchmarks.generator import Load
 from benchmarks.harness import ROOT, Cores, RunningServer, pinned, run_server
 from benchmarks.report import complain, describe_machine, format_table, say
@@ -157,7 +157,7 @@ def measure(options: argparse.Namespace, cores: Cores) -> None:
 def crowd(running: RunningServer, size: int) -> Iterator[dict[str, dict[str, int] | list[str]]]:
     """Besiege the server for the length of a block; what the crowd tells is there behind it."""
     told: dict[str, dict[str, int] | list[str]] = {}
-    words = ["-m", "benchmarks.crowd", "--port", str(running.port), "--size", str(size)]
+    words = ["-m", "benchmarks.besiegers", "--port", str(running.port), "--size", str(size)]
     process = subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT,
