@@ -29,14 +29,11 @@ if TYPE_CHECKING:
     from tests.processes import ServerProcess
 
 
-@pytest.fixture(scope="module")
-def impatient_server(database: Database) -> Iterator[ServerProcess]:
-    """A server that waits a second for a client which takes nothing.
-
-    Ours only: on others these limits are theirs, and stock uvicorn has none.
-    """
+@pytest.fixture(scope="module", params=["adwebsocket", "uvicorn"])
+def impatient_server(request: pytest.FixtureRequest, database: Database) -> Iterator[ServerProcess]:
+    """A server that waits a second for a client which takes nothing."""
     settings = '{"WEBSOCKET_SEND_TIMEOUT": 1}'
-    with serve_legacy("adwebsocket", database, LEGACY_SETTINGS=settings) as server:
+    with serve_legacy(request.param, database, LEGACY_SETTINGS=settings) as server:
         yield server
 
 

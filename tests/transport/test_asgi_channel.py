@@ -350,6 +350,21 @@ def test_mutable_message_is_copied_when_it_is_prepared(run: Run) -> None:
     run(main())
 
 
+def test_server_that_takes_no_message_for_too_long_ends_the_channel(run: Run) -> None:
+    async def main() -> None:
+        async with connected(outbox_bytes=100, send_timeout=0.2) as (server, channel):
+            await let_others_run()
+            server.gate.clear()
+            channel.write(channel.prepare("x" * 200))
+            await channel.drain()
+
+            assert channel.ended
+            assert channel.close_code == 1013
+            assert channel.close_reason == "nothing that was sent has been taken for 0.2 seconds"
+
+    run(main())
+
+
 def test_channel_is_not_writable_above_the_limit_until_all_is_sent(run: Run) -> None:
     async def main() -> None:
         async with connected(outbox_bytes=100) as (server, channel):
