@@ -430,3 +430,13 @@ def test_view_is_found_behind_decorators_that_hide_it() -> None:
         assert ensure_websocket_view(hidden, compat.accept_websocket) is hidden
     for other in (outer(plain), outer(accept_websocket(plain))):
         assert ensure_websocket_view(other, compat.accept_websocket) is None
+
+
+@on_event_loop
+async def test_burst_from_the_event_loop_itself_goes_out_whole() -> None:
+    socket, channel = new_socket()
+    for number in range(100):
+        socket.send(str(number))
+    await let_the_loop_run()
+
+    assert channel.written == [str(number) for number in range(100)]
