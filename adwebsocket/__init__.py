@@ -7,11 +7,14 @@ finds the protocol class here without Django.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
+# As in alias.py, which every interpreter of the environment imports with this.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .async_websocket import AsyncWebSocket
     from .decorators import accept_websocket, require_websocket
     from .exceptions import ConnectionClosed

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +22,7 @@ from .exceptions import ConnectionClosed
 from .protocol.codes import CloseCode
 from .request import is_websocket_request
 from .selectable import SelectableInbox
+from .transport.ended import EndedChannel
 from .transport.inbox import END
 
 if TYPE_CHECKING:
@@ -89,7 +92,10 @@ class WebSocket(native.WebSocket):
             self._brake()
             return None
         try:
-            return _as_bytes(self._next_item(timeout))
+            item = self._next_item(timeout)
+            if item is None and timeout == 0 and self._wait_if_busy():
+                item = self._next_item(0)
+            return _as_bytes(item)
         except ConnectionClosed:
             self._brake()
             if self._closed:  # closed by another thread while this one waited
@@ -117,6 +123,8 @@ class WebSocket(native.WebSocket):
                 message = super().read(_NOTHING)
         except ConnectionClosed:
             self._brake()
+            if self._closed:  # by another thread, meanwhile
+                return None
             raise
         finally:
             self._refresh_selectable()
@@ -137,6 +145,8 @@ class WebSocket(native.WebSocket):
         count = len(inbox.items)
         if count == 0 and self._wait_if_busy():
             count = len(inbox.items)
+        if self._closed:  # by another thread, meanwhile
+            return 0
         # In this order: the end is queued before ``ended`` is set, and a message may have come.
         if count == 0 and inbox.ended and not inbox.items:
             self._brake()
@@ -159,9 +169,11 @@ class WebSocket(native.WebSocket):
     @property
     def protocol(self) -> Protocol:
         """What little of the original's lower layer is of use to views."""
-        if self._protocol is None:
-            self._protocol = Protocol(self)
-        return self._protocol
+        with _protocol_lock:
+            protocol = self._protocol
+            if protocol is None:
+                protocol = self._protocol = Protocol(self)
+            return protocol
 
     def detach(self) -> None:
         super().detach()
@@ -203,7 +215,7 @@ class WebSocket(native.WebSocket):
 
     def ends_quietly(self, error: BaseException) -> bool:
         """Let any exception be the normal way out of a view whose connection has ended."""
-        return self._inbox.ended and isinstance(error, Exception)
+        return (self._closed or self._inbox.ended) and isinstance(error, Exception)
 
     def _refresh_selectable(self) -> None:
         """Bring the descriptor up to date for who has asked for its number once and kept it."""
@@ -265,12 +277,24 @@ class WebSocket(native.WebSocket):
         return bool(inbox.items)
 
 
+# Two threads that ask at once must get the same descriptor.
+_protocol_lock: Final = threading.Lock()
+
+
+@cache
+def _ended_selectable() -> SelectableInbox:
+    """Give the one descriptor of all sockets that have ended: it is always readable."""
+    return SelectableInbox(EndedChannel.inbox)
+
+
 class Protocol:
     """What legacy views reach for below a WebSocket, ``ws.protocol.sock.fileno()`` above all."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
-        self.sock = SelectableInbox(websocket._inbox)
+        inbox = websocket._inbox
+        is_over = inbox is EndedChannel.inbox
+        self.sock = _ended_selectable() if is_over else SelectableInbox(inbox)
 
     def close(self) -> None:
         """Close the WebSocket."""

@@ -136,8 +136,10 @@ class WebSocketBase(ABC):
 
         For decorators, behind the view and its ``close()``. From then on nothing is queued.
         """
-        self._channel = cast("Channel", EndedChannel(self.close_code, self.close_reason))
-        self._inbox = self._channel.inbox
+        channel = cast("Channel", EndedChannel(self.close_code, self.close_reason))
+        # In this order: whoever sees the ended channel must not see the inbox of the real one.
+        self._inbox = channel.inbox
+        self._channel = channel
 
     def configure(self, limits: Limits) -> None:
         """Set the bounds of the connection; for decorators, before the handshake is accepted."""

@@ -228,6 +228,8 @@ def has_imports_only(node: ast.stmt) -> bool:
             return True
         case ast.If(test=test):
             return is_type_checking(test)
+        case ast.Assign(targets=[ast.Name(id="TYPE_CHECKING")]):
+            return True  # where importing it would take too long
         case ast.Try(body=body):
             return all(has_imports_only(child) for child in body)
     return False

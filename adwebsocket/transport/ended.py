@@ -15,6 +15,7 @@ from .waiting import WaitQueue
 
 if TYPE_CHECKING:
     from .channel import Channel
+    from .pings import Ping
 
 
 class EndedChannel:
@@ -37,8 +38,20 @@ class EndedChannel:
         self.close_code = close_code
         self.close_reason = close_reason
 
+    # What other threads may be about to call while the facade lets go of the real one.
+
     def write(self, prepared: Any) -> None:
-        """Drop what another thread was about to send."""
+        """Drop it."""
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Do nothing."""
+
+    def ping(self, ping: Ping) -> None:
+        """Finish it without a pong."""
+        ping.wake(None)
+
+    def withdraw_ping(self, ping: Ping) -> None:
+        """Do nothing."""
 
 
 def _make_ended_inbox() -> Inbox:
