@@ -6,7 +6,6 @@ Views call it; the ASGI application makes it. It has what waits, and inherits th
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 from .protocol.codes import CloseCode
@@ -132,12 +131,7 @@ class AsyncWebSocket(WebSocketBase):
             TimeoutError: ``timeout`` seconds went by.
             ValueError: the message is not JSON.
         """
-        item = await self._next_item(timeout)
-        if item is END:
-            raise self._connection_closed()
-        if item is None:
-            raise TimeoutError(f"no message came within {timeout} seconds")
-        return json.loads(item)
+        return self._decode_json(await self._next_item(timeout), timeout)
 
     async def ping(self, timeout: float | None = PING_TIMEOUT) -> float:
         """Ping the peer and wait for its pong (RFC 6455 section 5.5.2).

@@ -53,12 +53,31 @@ _LONGEST_BRAKE: Final = 1.0
 _CALLS_TO_REPORT: Final = 5
 _SENDS_TO_REPORT: Final = 1000
 
-# Seconds from one poll to the next that cost nothing, and how far a burst may run ahead of that.
-_POLL_INTERVAL: Final = 0.01
-_POLL_BURST: Final = 0.1
-# The same for what is sent to a connection that has ended.
-_SEND_INTERVAL: Final = 0.001
-_SEND_BURST: Final = 1.0
+
+class _Pace:
+    """How often something may be done for nothing: once in ``interval`` seconds, in bursts or not.
+
+    Arguments:
+        interval: seconds.
+        burst: seconds by which a burst may run ahead.
+    """
+
+    __slots__ = ("_burst", "_interval", "_until")
+
+    def __init__(self, interval: float, burst: float) -> None:
+        self._interval = interval
+        self._burst = burst
+        self._until = 0.0
+
+    def forgive(self) -> None:
+        """Forget what was done so far."""
+        self._until = 0.0
+
+    def seconds_to_wait(self) -> float:
+        """Take note that it is done once more; give the seconds to wait, 0 or less for none."""
+        now = time.monotonic()
+        self._until = max(self._until, now) + self._interval
+        return self._until - now - self._burst
 
 
 class WebSocket(native.WebSocket):
@@ -74,8 +93,8 @@ class WebSocket(native.WebSocket):
         self._calls_after_end = 0
         self._braked_at = 0.0
         self._sends_after_end = 0
-        self._sends_until = 0.0
-        self._polls_until = 0.0
+        self._pace_of_lost_sends = _Pace(0.001, burst=1.0)
+        self._pace_of_polls = _Pace(0.01, burst=0.1)
         self._protocol: Protocol | None = None
 
     def wait(self, timeout: float | None = None) -> bytes | None:
@@ -188,7 +207,7 @@ class WebSocket(native.WebSocket):
         Raises:
             TypeError: the message is neither ``str`` nor bytes-like.
         """
-        self._polls_until = 0.0
+        self._pace_of_polls.forgive()
         if self._closed or self._inbox.ended:
             self._count_lost_send()
             return
@@ -241,9 +260,7 @@ class WebSocket(native.WebSocket):
 
     def _count_lost_send(self) -> None:
         self._sends_after_end += 1
-        now = time.monotonic()
-        self._sends_until = max(self._sends_until, now) + _SEND_INTERVAL
-        seconds = self._sends_until - now - _SEND_BURST
+        seconds = self._pace_of_lost_sends.seconds_to_wait()
         if seconds > 0 and not self._is_on_loop():
             # No client slows such a loop down any more, and it would starve the event loop.
             time.sleep(seconds)
@@ -261,9 +278,7 @@ class WebSocket(native.WebSocket):
         Hundreds of such threads would leave the event loop no time. A hundred polls a second are
         free, and so is polling between sends; beyond that each waits for its turn or a message.
         """
-        now = time.monotonic()
-        self._polls_until = max(self._polls_until, now) + _POLL_INTERVAL
-        seconds = self._polls_until - now - _POLL_BURST
+        seconds = self._pace_of_polls.seconds_to_wait()
         if seconds <= 0 or self._is_on_loop():
             return False
         inbox = self._inbox

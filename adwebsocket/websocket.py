@@ -5,7 +5,6 @@ Sync views call it; the decorators make it. What waits is here, the rest is in i
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from functools import partial
@@ -186,12 +185,7 @@ class WebSocket(WebSocketBase):
             TimeoutError: ``timeout`` seconds went by.
             ValueError: the message is not JSON.
         """
-        item = self._next_item(timeout)
-        if item is END:
-            raise self._connection_closed()
-        if item is None:
-            raise TimeoutError(f"no message came within {timeout} seconds")
-        return json.loads(item)
+        return self._decode_json(self._next_item(timeout), timeout)
 
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over the messages as they come, until the connection has ended."""

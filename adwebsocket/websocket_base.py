@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from .transport.channel import Channel
+    from .transport.inbox import Item
     from .transport.limits import Limits
     from .transport.pings import Ping
 
@@ -205,6 +206,13 @@ class WebSocketBase(ABC):
         encoded = _encode_headers(headers)
         self._closed = True
         return partial(self._channel.refuse, status, encoded, body)
+
+    def _decode_json(self, item: Item | None, timeout: float | None) -> Any:
+        if item is END:
+            raise self._connection_closed()
+        if item is None:
+            raise TimeoutError(f"no message came within {timeout} seconds")
+        return json.loads(item)
 
     def _encode_json(self, value: Any) -> str:
         return json.dumps(value, cls=self.json_encoder, separators=(",", ":"))

@@ -6,15 +6,13 @@ each server, and those of hostile peers.
 
 from __future__ import annotations
 
-import os
 import shutil
 import ssl
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.components import skip_or_fail
 from tests.processes import DEADLINE
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ def make_certificate(directory: Path) -> Certificate:
     """Make a certificate, with the ``openssl`` command."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        miss("the openssl command")
+        skip_or_fail("needs the openssl command")
     file, key_file = directory / "certificate.pem", directory / "key.pem"
     options = "-newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
     names = ["-addext", "subjectAltName=IP:127.0.0.1"]
@@ -55,10 +53,3 @@ def make_certificate(directory: Path) -> Certificate:
         timeout=DEADLINE,
     )
     return Certificate(file, key_file, ssl.create_default_context(cafile=file))
-
-
-def miss(component: str) -> NoReturn:
-    """Skip a test whose component is missing; fail where everything should be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"needs {component}")
-    pytest.skip(f"needs {component}")

@@ -13,7 +13,7 @@ import socket
 import socketserver
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from selenium import webdriver
@@ -21,6 +21,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.components import skip_or_fail
 from tests.processes import DEADLINE, ServerProcess, run, serve
 
 if TYPE_CHECKING:
@@ -35,13 +36,6 @@ pytestmark = pytest.mark.browser
 CHAT = Path(__file__).parent.parent / "examples" / "chat"
 
 PASSWORD = "a good password"
-
-
-def skip_or_fail(reason: str) -> NoReturn:
-    """Skip the test, because this machine lacks something; in CI, where nothing may, fail it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 class Cable(socketserver.ThreadingTCPServer):

@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.components import skip_or_fail
 from tests.legacy.serving import PROJECT
 from tests.processes import serve
 
@@ -65,12 +66,6 @@ def call(*command: str) -> None:
         timeout=300,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )
-
-
-def skip_or_fail(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def find_python() -> str | None:

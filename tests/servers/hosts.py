@@ -7,12 +7,11 @@ a test accepts the poorer outcome there, and the right one as soon as a newer ve
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-import pytest
+from tests.components import skip_or_fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,10 +135,7 @@ def require(packages: Iterable[str]) -> None:
     missing = [package for package in packages if not is_installed(package)]
     if not missing:
         return
-    reason = f"not installed: {', '.join(missing)}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    skip_or_fail(f"not installed: {', '.join(missing)}")
 
 
 def is_installed(package: str) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.certificates import miss
+from tests.components import skip_or_fail
 from tests.hostile.wire import TEXT, Peer, frame
 from tests.processes import ServerProcess, fill_in, free_port, serve, write_files
 
@@ -114,7 +114,7 @@ def server(
     """Start nginx in front of it."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
-        miss("nginx")
+        skip_or_fail("needs nginx")
     port = free_port()
     assert runner.unix_socket is not None
     text = configuration(directory, port, runner.unix_socket, certificate)

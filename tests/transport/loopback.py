@@ -18,12 +18,17 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
+from adwebsocket.async_websocket import AsyncWebSocket
+from adwebsocket.transport.asgi_interface import find_channel
+from adwebsocket.transport.bridge import get_bridge
 from adwebsocket.transport.uvicorn_protocol import WebSocketProtocol
+from adwebsocket.websocket import WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import NoReturn
 
+    from adwebsocket.transport.channel import Channel
     from adwebsocket.transport.limits import Limits
 
     Event = dict[str, Any]
@@ -70,6 +75,35 @@ def close(code: int | None = None, reason: str = "") -> bytes:
     """Write a close frame."""
     payload = b"" if code is None else code.to_bytes(2, "big") + reason.encode()
     return Frame(Opcode.CLOSE, payload).serialize(mask=True)
+
+
+def channel_of(scope: dict[str, Any], receive: Receive, send: Send) -> Channel:
+    """Give the channel that an application on the direct path has."""
+    channel = find_channel(scope, receive, send)
+    assert channel is not None
+    return channel
+
+
+def in_thread(view: Callable[[WebSocket], None]) -> Application:
+    """Make an application that runs a view on a blocking socket, in a thread."""
+
+    async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        socket = WebSocket(channel_of(scope, receive, send), get_bridge())
+        socket.accept()
+        await asyncio.get_running_loop().run_in_executor(None, view, socket)
+
+    return application
+
+
+def on_loop(view: Callable[[AsyncWebSocket], Awaitable[None]]) -> Application:
+    """Make an application that runs a view on an async socket."""
+
+    async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        socket = AsyncWebSocket(channel_of(scope, receive, send))
+        socket.accept()
+        await view(socket)
+
+    return application
 
 
 async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:

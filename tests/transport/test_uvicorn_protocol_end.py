@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from event_loops import let_others_run, until
-from loopback import ACCEPT, Client, Server, binary, close, ping, request, serve, text
+from loopback import ACCEPT, Client, Server, binary, channel_of, close, ping, request, serve, text
 
-from adwebsocket.transport.asgi_interface import ClientDisconnected, find_channel
+from adwebsocket.transport.asgi_interface import ClientDisconnected
 from adwebsocket.transport.limits import Limits
 from adwebsocket.transport.uvicorn_protocol import WebSocketProtocol
 
@@ -19,18 +19,11 @@ if TYPE_CHECKING:
     from event_loops import Run
     from loopback import Receive, Send
 
-    from adwebsocket.transport.channel import Channel
 
 Scope = dict[str, Any]
 
 # So long that a test in which it matters fails by its own deadline before.
 NEVER = 3600.0
-
-
-def channel_of(scope: Scope, receive: Receive, send: Send) -> Channel:
-    channel = find_channel(scope, receive, send)
-    assert channel is not None
-    return channel
 
 
 class Listener:

@@ -8,42 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from event_loops import until
-from loopback import ACCEPT, close, echo, serve, text
+from loopback import ACCEPT, channel_of, close, echo, in_thread, serve, text
 
 from adwebsocket.exceptions import ConnectionClosed
 from adwebsocket.protocol.frames import encode_message
 from adwebsocket.transport import stream_channel
-from adwebsocket.transport.asgi_interface import find_channel
 from adwebsocket.transport.bridge import get_bridge
 from adwebsocket.websocket import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from event_loops import Run
     from loopback import Receive, Send
 
-    from adwebsocket.transport.channel import Channel
 
 RESERVED_OPCODE = bytes((0x83, 0x80, 0, 0, 0, 0))
 CLOSE_1002 = b"\x03\xea"
-
-
-def channel_of(scope: dict[str, Any], receive: Receive, send: Send) -> Channel:
-    channel = find_channel(scope, receive, send)
-    assert channel is not None
-    return channel
-
-
-def in_thread(view: Callable[[WebSocket], None]) -> Any:
-    """Make an application that runs a view on a blocking socket, in a thread."""
-
-    async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        socket = WebSocket(channel_of(scope, receive, send), get_bridge())
-        socket.accept()
-        await asyncio.get_running_loop().run_in_executor(None, view, socket)
-
-    return application
 
 
 def echo_view(socket: WebSocket) -> None:

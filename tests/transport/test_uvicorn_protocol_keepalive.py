@@ -9,32 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from event_loops import until
-from loopback import ACCEPT, Client, binary, close, serve, text
+from loopback import ACCEPT, Client, binary, channel_of, close, in_thread, on_loop, serve, text
 from websockets.frames import Frame, Opcode
 
-from adwebsocket.async_websocket import AsyncWebSocket
 from adwebsocket.exceptions import ConnectionClosed
-from adwebsocket.transport.asgi_interface import find_channel
 from adwebsocket.transport.bridge import get_bridge
 from adwebsocket.transport.limits import Limits
 from adwebsocket.websocket import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from event_loops import Run
     from loopback import Receive, Send
 
-    from adwebsocket.transport.channel import Channel
+    from adwebsocket.async_websocket import AsyncWebSocket
+
 
 QUICK = Limits(ping_interval=0.1, ping_timeout=0.2, close_timeout=0.1)
 NO_PINGS = Limits(ping_interval=None)
-
-
-def channel_of(scope: dict[str, Any], receive: Receive, send: Send) -> Channel:
-    channel = find_channel(scope, receive, send)
-    assert channel is not None
-    return channel
 
 
 def pong(payload: bytes) -> bytes:
@@ -205,24 +196,6 @@ def test_nobody_is_pinged_without_an_interval(run: Run) -> None:
 
 
 # Pings of a view
-
-
-def in_thread(view: Callable[[WebSocket], None]) -> Any:
-    async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        socket = WebSocket(channel_of(scope, receive, send), get_bridge())
-        socket.accept()
-        await asyncio.get_running_loop().run_in_executor(None, view, socket)
-
-    return application
-
-
-def on_loop(view: Callable[[AsyncWebSocket], Awaitable[None]]) -> Any:
-    async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        socket = AsyncWebSocket(channel_of(scope, receive, send))
-        socket.accept()
-        await view(socket)
-
-    return application
 
 
 class PingView:
