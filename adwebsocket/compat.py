@@ -24,6 +24,7 @@ from .request import is_websocket_request
 from .selectable import SelectableInbox
 from .transport.ended import EndedChannel
 from .transport.inbox import END
+from .transport.waiting import manners, pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,7 +256,7 @@ class WebSocket(native.WebSocket):
         if count > 1 and not self._is_on_loop():
             delay = min(_FIRST_BRAKE * 2 ** min(count - 2, 10), _LONGEST_BRAKE)
             # Who looks at a hundred dead sockets in turn does not spin on any of them.
-            time.sleep(max(0.0, self._braked_at + delay - time.monotonic()))
+            pause(max(0.0, self._braked_at + delay - time.monotonic()))
         self._braked_at = time.monotonic()
 
     def _count_lost_send(self) -> None:
@@ -263,7 +264,7 @@ class WebSocket(native.WebSocket):
         seconds = self._pace_of_lost_sends.seconds_to_wait()
         if seconds > 0 and not self._is_on_loop():
             # No client slows such a loop down any more, and it would starve the event loop.
-            time.sleep(seconds)
+            pause(seconds)
         if self._sends_after_end == _SENDS_TO_REPORT:
             logger.warning(
                 "A view has sent %d messages to a WebSocket that has ended, at %s. "
@@ -282,7 +283,7 @@ class WebSocket(native.WebSocket):
         if seconds <= 0 or self._is_on_loop():
             return False
         inbox = self._inbox
-        waiter = self._new_waiter()
+        waiter = manners.new_waiter()
         inbox.waiters.append(waiter.wake)
         if not inbox.items and not inbox.ended:
             waiter.park(seconds)

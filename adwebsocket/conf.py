@@ -20,7 +20,13 @@ from .transport.limits import Limits
 
 PREFIX = "WEBSOCKET_"
 # None at all, where others must have a size or a length.
-_MAY_BE_ZERO = {"WEBSOCKET_MAX_CONNECTIONS", "WEBSOCKET_MAX_THREADS"}
+_MAY_BE_ZERO = {
+    "WEBSOCKET_DB_IDLE_SECONDS",
+    "WEBSOCKET_MAX_CONNECTIONS",
+    "WEBSOCKET_MAX_THREADS",
+}
+# A runner is a row here, in asgi.py and in the docs.
+SYNC_RUNNERS = ("thread", "greenlet")
 
 
 _DEFAULTS = Limits()
@@ -53,7 +59,13 @@ class Settings:
             the connection ends with 1011.
         max_connections: WebSockets that a process serves at once; above it a handshake gets 503.
             None for as many as there are file descriptors.
-        max_threads: sync views that may run at once; above it a handshake gets 503.
+        sync_runner: what runs sync views: ``"thread"``, one for each, or ``"greenlet"``, many views
+            on each of a few threads.
+        max_threads: sync views that may run in threads at once; above it a handshake gets 503.
+        thread_stack_size: bytes of stack that each of these threads may use.
+        greenlet_workers: threads that greenlets run on.
+        db_idle_seconds: seconds that a sync view waits before its database connections are given
+            back, 0 for at once, None for never.
         async_threads: threads that all async views together use for sync middleware and the ORM.
         dwebsocket_alias: ``import dwebsocket`` leads here, be the original installed or not.
     """
@@ -74,7 +86,11 @@ class Settings:
     ping_interval: float | None = _DEFAULTS.ping_interval
     ping_timeout: float | None = _DEFAULTS.ping_timeout
     max_connections: int | None = None
+    sync_runner: str = "thread"
     max_threads: int = 10_000
+    thread_stack_size: int = 512 * 1024
+    greenlet_workers: int = 2
+    db_idle_seconds: float | None = 1.0
     async_threads: int = 8
     dwebsocket_alias: bool = True
 
@@ -95,6 +111,11 @@ def get_settings() -> Settings:
             values[field.name] = tuple(value) if isinstance(value, list) else value
     if isinstance(values.get("allowed_origins"), str):
         raise ImproperlyConfigured("WEBSOCKET_ALLOWED_ORIGINS must be a list of origins, not a str")
+    if values.get("sync_runner", "thread") not in SYNC_RUNNERS:
+        expected = " or ".join(map(repr, SYNC_RUNNERS))
+        raise ImproperlyConfigured(
+            f"WEBSOCKET_SYNC_RUNNER must be {expected}, not {values['sync_runner']!r}"
+        )
     return Settings(**values)
 
 

@@ -124,7 +124,7 @@ class WebSocketRequest(ASGIRequest):
         if is_async:
             self.websocket = AsyncWebSocket(self.channel)
         else:
-            self.websocket = blocking_class(self.channel, self._bridge, self.runner.new_waiter)
+            self.websocket = blocking_class(self.channel, self._bridge)
 
 
 def is_websocket_request(request: HttpRequest) -> TypeGuard[WebSocketRequest]:

@@ -15,11 +15,11 @@ from .protocol.codes import CloseCode
 from .transport.inbox import END
 from .transport.outbox import Outbox
 from .transport.pings import Ping
-from .transport.waiting import ThreadWaiter
+from .transport.waiting import manners
 from .websocket_base import PING_TIMEOUT, WebSocketBase, positive_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from .protocol.frames import Message
     from .transport.bridge import LoopBridge
@@ -37,15 +37,9 @@ class WebSocket(WebSocketBase):
     every connection, so it raises ``RuntimeError`` instead.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        bridge: LoopBridge,
-        new_waiter: Callable[[], Waiter] = ThreadWaiter,
-    ) -> None:
+    def __init__(self, channel: Channel, bridge: LoopBridge) -> None:
         super().__init__(channel)
         self._bridge = bridge
-        self._new_waiter = new_waiter
         self._outbox = Outbox(channel, bridge)
         channel.inbox.on_low = partial(bridge.call, channel.resume_reading)
 
@@ -110,7 +104,7 @@ class WebSocket(WebSocketBase):
                 if outbox.has_room():
                     return
             self._check_not_on_loop("send() to a slow peer")
-            outbox.wait_for_room(self._new_waiter)
+            outbox.wait_for_room()
             if channel.ended:
                 raise self._connection_closed()
 
@@ -137,7 +131,7 @@ class WebSocket(WebSocketBase):
         senders = self._channel.senders
         while not self._inbox.ended:
             self._check_not_on_loop("waiting")
-            waiter = self._new_waiter()
+            waiter = manners.new_waiter()
             senders.append(waiter.wake)
             if not self._inbox.ended and not self._park(waiter, deadline):
                 senders.withdraw(waiter.wake)
@@ -165,7 +159,7 @@ class WebSocket(WebSocketBase):
         self._check_ping()
         self._check_not_on_loop("waiting")
         deadline = _deadline(timeout)
-        waiter = self._new_waiter()
+        waiter = manners.new_waiter()
         ping = Ping(waiter.wake)
         self._bridge.call(partial(self._channel.ping, ping))
         if not self._park(waiter, deadline):
@@ -212,7 +206,7 @@ class WebSocket(WebSocketBase):
             if inbox.ended and not inbox.items:
                 raise self._connection_closed()
             self._check_not_on_loop("waiting")
-            waiter = self._new_waiter()
+            waiter = manners.new_waiter()
             inbox.waiters.append(waiter.wake)
             if (inbox.items or inbox.ended) and inbox.waiters.withdraw(waiter.wake):
                 continue

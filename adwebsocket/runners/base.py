@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..transport.waiting import Waiter
-
 ResultT = TypeVar("ResultT")
 
 
@@ -20,16 +18,53 @@ class RunnerFull(RuntimeError):
     """Tell that no further view can be run now; the handshake is refused with 503."""
 
 
+class Parking(Protocol):
+    """What is done around the waits of one view, for things that it should not hold meanwhile.
+
+    A runner makes one for each function that it runs, and calls it where the function runs.
+    """
+
+    def begin(self) -> float | None:
+        """Get ready for a wait that begins now.
+
+        Returns:
+            Seconds after which ``idle`` is due if the wait still lasts, None for never.
+        """
+
+    def idle(self) -> None:
+        """Give back what is not needed: somebody has waited for as long as ``begin`` said."""
+
+    def end(self) -> None:
+        """Get ready to go on: the wait is over."""
+
+    def finish(self) -> None:
+        """Leave nothing behind: the function has ended."""
+
+
+class NoParking:
+    """Nothing is done around waits."""
+
+    def begin(self) -> float | None:
+        """Tell that ``idle`` is never due."""
+        return None
+
+    def idle(self) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
 class Runner(Protocol):
     """Run blocking functions beside the event loop."""
-
-    def new_waiter(self) -> Waiter:
-        """Make something on which the calling view can wait."""
 
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
         """Run ``function`` and give what it returns or raises.
 
-        Cancelling gives up waiting for it; the function itself cannot be stopped.
+        Cancelling gives up waiting for it; a thread cannot be stopped.
 
         Raises:
             RunnerFull: there is no room for it, nothing was run.

@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .waiting import manners
 
+if TYPE_CHECKING:
     from .bridge import LoopBridge
     from .channel import Channel
-    from .waiting import Waiter
 
 # Messages that a thread may be ahead of the loop. A burst costs one wake-up however long it is, but
 # each thread that runs ahead keeps the interpreter's lock from the loop meanwhile: with 8 threads
@@ -45,11 +44,11 @@ class Outbox:
                 # close onto the bridge before this.
                 self._bridge.call(self.flush)
 
-    def wait_for_room(self, new_waiter: Callable[[], Waiter]) -> None:
+    def wait_for_room(self) -> None:
         """Wait while more is on its way to the peer than the limit allows, or until the end."""
         channel = self._channel
         while not self.has_room():
-            waiter = new_waiter()
+            waiter = manners.new_waiter()
             channel.senders.append(waiter.wake)
             if self.has_room():
                 channel.senders.withdraw(waiter.wake)

@@ -42,6 +42,29 @@ class ThreadWaiter:
         self._lock.release()
 
 
+class _Manners(threading.local):
+    """How the calling thread waits. The threads of a runner have manners of their own.
+
+    Attributes:
+        new_waiter: makes something on which the caller can wait, once.
+        give_way: lets others have a turn, where they would get none by themselves.
+    """
+
+    new_waiter: Callable[[], Waiter] = ThreadWaiter
+
+    @staticmethod
+    def give_way() -> None:
+        """Do nothing: the system shares its time between threads."""
+
+
+manners = _Manners()
+
+
+def pause(seconds: float) -> None:
+    """Let the calling view do nothing for some seconds, and others run meanwhile."""
+    manners.new_waiter().park(seconds)
+
+
 class WaitQueue(list["Callable[[None], object]"]):
     """A queue of those who wait for one condition, woken first come, first served.
 
