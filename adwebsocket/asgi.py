@@ -8,7 +8,7 @@ plain HTTP goes to Django's own handler, and a WebSocket becomes a request that 
         find_channel          the connection, straight from our protocol class or over plain ASGI
         WebSocketRequest      the handshake as an HttpRequest, with request.websocket
         resolve_early         is the view sync or async?
-        serve_sync_view       in a thread of its own:    SyncHandler -> decorator -> view
+        serve_sync_view       in a thread or a greenlet: SyncHandler -> decorator -> view
         serve_async_view      on the event loop:         AsyncHandler -> decorator -> view
         answer                nobody accepted: the response is the answer to the handshake
 """
@@ -43,9 +43,9 @@ from .protocol.codes import CloseCode
 from .protocol.handshake import check_upgrade, wants_websocket
 from .request import WebSocketRequest
 from .runners.base import RunnerFull
-from .runners.threads import ThreadRunner
 from .transport.asgi_channel import AsgiChannel
 from .transport.asgi_interface import find_channel
+from .view_runners import ViewRunners
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
     from django.http.response import HttpResponseBase
 
-    from .runners.base import Runner
     from .transport.channel import Channel
 
     Scope: TypeAlias = dict[str, Any]
@@ -81,7 +80,7 @@ class ASGIApplication:
         self.http_handler = ASGIHandler()
         self.sync_handler = SyncHandler()
         self.async_handler = AsyncHandler()
-        self.runner: Runner = ThreadRunner(get_settings().max_threads)
+        self.runners = ViewRunners()
         self.connections = 0
         if not get_settings().dwebsocket_alias:
             alias.uninstall()
@@ -138,7 +137,7 @@ class ASGIApplication:
             reason = f"there are {most} (WEBSOCKET_MAX_CONNECTIONS)"
             return refuse_for_lack_of_room(channel, scope["path"], reason)
         try:
-            request = WebSocketRequest(scope, channel, self.runner)
+            request = WebSocketRequest(scope, channel, self.runners)
         except UnicodeDecodeError:
             return refuse_query_string(channel)
         request.early_match = resolve_early(request)
@@ -147,13 +146,14 @@ class ASGIApplication:
         request.use_socket(is_async=is_async)
         if is_async and self.async_handler.is_fully_async:
             return self.serve_async_view(request)
-        return self.serve_in_thread(request)
+        return self.serve_with_runner(request)
 
-    async def serve_in_thread(self, request: WebSocketRequest) -> None:
-        """Let the runner's thread serve a sync view, while the event loop waits for its end."""
+    async def serve_with_runner(self, request: WebSocketRequest) -> None:
+        """Let a runner serve a sync view, while the event loop waits for its end."""
         self.connections += 1
         try:
-            await self.runner.run(partial(self.serve_sync_view, request))
+            runner = self.runners.choose(getattr(request.early_match, "func", None))
+            await runner.run(partial(self.serve_sync_view, request))
         except RunnerFull as error:
             await refuse_for_lack_of_room(request.channel, request.path, str(error))
         finally:
@@ -161,7 +161,7 @@ class ASGIApplication:
             request.channel.close(CloseCode.INTERNAL_ERROR)
 
     def serve_sync_view(self, request: WebSocketRequest) -> None:
-        """Run middleware, view and the way back in the calling thread, which owns it all."""
+        """Run middleware, view and the way back where the runner has put them."""
         set_script_prefix_of(request)
         try:
             request_started.send(sender=ASGIApplication, scope=request.scope)

@@ -19,7 +19,7 @@ from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpRespo
 from django.http.response import HttpResponseBase
 
 from .async_websocket import AsyncWebSocket
-from .conf import get_limits, get_settings
+from .conf import SYNC_RUNNERS, get_limits, get_settings
 from .origins import refusal_of_origin
 from .protocol.codes import CloseCode
 from .protocol.handshake import choose_subprotocol
@@ -75,6 +75,7 @@ class Options:
     origins: Sequence[str] | None = None
     max_message_size: int | None = None
     accept: Literal["auto", "manual"] = "auto"
+    runner: Literal["thread", "greenlet"] | None = None
     # What a dialect changes: the class of the blocking socket, the code that any exception in the
     # view closes it with (None: the one that fits), and whether the view is found behind decorators
     # that do not carry its attributes.
@@ -95,6 +96,9 @@ class Options:
                 raise TypeError(f"{name} must be a list of strings, not {value!r}")
         if self.accept not in ("auto", "manual"):
             raise ValueError(f'accept must be "auto" or "manual", not {self.accept!r}')
+        if self.runner not in (None, *SYNC_RUNNERS):
+            expected = " or ".join(map(repr, SYNC_RUNNERS))
+            raise ValueError(f"runner must be {expected}, not {self.runner!r}")
         size = self.max_message_size
         if size is not None and (not isinstance(size, int) or size < 1):
             raise ValueError(f"max_message_size must be a positive number of bytes, not {size!r}")
@@ -111,6 +115,7 @@ def accept_websocket(
     origins: Sequence[str] | None = None,
     max_message_size: int | None = None,
     accept: Literal["auto", "manual"] = "auto",
+    runner: Literal["thread", "greenlet"] | None = None,
 ) -> Callable[[View], View]: ...
 
 
@@ -132,6 +137,7 @@ def accept_websocket(view: View | None = None, /, **options: Any) -> Any:
             ``WEBSOCKET_MAX_MESSAGE_SIZE``.
         accept: ``"manual"`` leaves the answer to the view, which calls
             ``request.websocket.accept()`` or returns an ``HttpResponse``.
+        runner: what runs the view, in place of ``WEBSOCKET_SYNC_RUNNER``; for sync views only.
 
     Raises:
         TypeError, ValueError: an option is not what it should be.
@@ -150,6 +156,7 @@ def require_websocket(
     origins: Sequence[str] | None = None,
     max_message_size: int | None = None,
     accept: Literal["auto", "manual"] = "auto",
+    runner: Literal["thread", "greenlet"] | None = None,
 ) -> Callable[[View], View]: ...
 
 
@@ -172,6 +179,8 @@ def decorate(view: View, options: Options) -> View:
     if not callable(view):
         raise TypeError(f"the decorator takes a view, or options by name, not {view!r}")
     is_async = iscoroutinefunction(view)
+    if is_async and options.runner is not None:
+        raise TypeError("runner is for sync views; an async one runs on the event loop")
 
     def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         handshake = _handshake_of(request)
@@ -211,6 +220,7 @@ def decorate(view: View, options: Options) -> View:
         accept_websocket=True,
         require_websocket=options.require,
         websocket_is_async=is_async,
+        websocket_runner=options.runner,
         websocket_may_hide=options.may_hide and not is_async,
     )
     return decorated
@@ -320,9 +330,7 @@ def ensure_websocket_view(view: View, decorator: Callable[[View], View]) -> View
     A view that is marked by hand with ``accept_websocket = True`` is decorated here, as is every
     view where ``WEBSOCKET_ACCEPT_ALL`` is set.
     """
-    # as_view() carries what stands on dispatch(), but not what stands on get().
-    handler = getattr(getattr(view, "view_class", None), "get", None)
-    if hasattr(view, "websocket_is_async") or hasattr(handler, "websocket_is_async"):
+    if hasattr(view, "websocket_is_async") or hasattr(_get_of(view), "websocket_is_async"):
         return view
     if _hides_websocket_view(view):
         return view
@@ -330,6 +338,20 @@ def ensure_websocket_view(view: View, decorator: Callable[[View], View]) -> View
     if marked or get_settings().accept_all:
         return decorator(view)
     return None
+
+
+def runner_named_by(view: Any) -> str | None:
+    """Give the runner that the decorator of a view names, None where it leaves that open."""
+    name: str | None = getattr(view, "websocket_runner", None)
+    return name or getattr(_get_of(view), "websocket_runner", None)
+
+
+def _get_of(view: Any) -> Any:
+    """Give the method of a class-based view that serves handshakes, or None.
+
+    as_view() carries what stands on dispatch(), but not what stands on get().
+    """
+    return getattr(getattr(view, "view_class", None), "get", None)
 
 
 @lru_cache(maxsize=1024)
@@ -354,8 +376,7 @@ def _hides_websocket_view(view: View) -> bool:
 
 def _callables_within(view: Any) -> Iterator[Any]:
     """Give what a function or a class may call instead of itself."""
-    handler = getattr(getattr(view, "view_class", None), "get", None)
-    for inner in (handler, getattr(view, "__wrapped__", None), getattr(view, "func", None)):
+    for inner in (_get_of(view), getattr(view, "__wrapped__", None), getattr(view, "func", None)):
         if inner is not None:
             yield inner
     for cell in getattr(view, "__closure__", None) or ():

@@ -147,7 +147,7 @@ class AsyncHandler(WebSocketHandler):
                     connections.close_all()
 
             try:
-                return await request.runner.run(call)
+                return await request.runners.choose(view).run(call)
             except RunnerFull:
                 return no_room_response()
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.urls import ResolverMatch
 
-    from .runners.base import Runner
     from .transport.channel import Channel
+    from .view_runners import ViewRunners
 
     Scope: TypeAlias = Mapping[str, Any]
 
@@ -93,20 +93,20 @@ class WebSocketRequest(ASGIRequest):
     Attributes:
         websocket: the WebSocket, blocking or async as the view is.
         channel: the connection under it.
-        runner: what runs the view if it is a sync one.
+        runners: what can run the view if it is a sync one.
         early_match: what ``ROOT_URLCONF`` gives for the path, resolved before the middleware ran.
     """
 
     websocket: WebSocketBase
 
-    def __init__(self, scope: Scope, channel: Channel, runner: Runner) -> None:
+    def __init__(self, scope: Scope, channel: Channel, runners: ViewRunners) -> None:
         # A websocket scope has no method.
         super().__init__({**scope, "method": "GET"}, _NO_BODY)
         # The server's own from here on: a copy would cost each connection half a kilobyte.
         self.scope = scope
         self.META = _share_texts(self.META)
         self.channel = channel
-        self.runner = runner
+        self.runners = runners
         self.early_match: ResolverMatch | None = None
         self._bridge = get_bridge()
 

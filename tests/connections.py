@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from adwebsocket.protocol.frames import encode_message
 from adwebsocket.transport.channel import Channel
 from adwebsocket.transport.limits import Limits
+from adwebsocket.transport.waiting import manners
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
     from adwebsocket.protocol.frames import Message
     from adwebsocket.protocol.handshake import Headers
+    from adwebsocket.transport.waiting import Waiter
 
     Parameters = ParamSpec("Parameters")
     Event: TypeAlias = dict[str, Any]
     Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+
+ResultT = TypeVar("ResultT")
 
 DEADLINE = 10.0
 """Seconds after which anything that a test waits for counts as never going to happen."""
@@ -324,3 +328,12 @@ def websocket_scope(path: str, **scope: Any) -> Event:
 def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Encode headers as ASGI servers give them."""
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def wait_on(new_waiter: Callable[[], Waiter], function: Callable[[], ResultT]) -> ResultT:
+    """Call a function that waits on other waiters than its thread would give it."""
+    before, manners.new_waiter = manners.new_waiter, new_waiter
+    try:
+        return function()
+    finally:
+        manners.new_waiter = before

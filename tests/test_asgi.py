@@ -807,7 +807,7 @@ class TestRoom:
             if is_view_thread(thread.name):
                 thread.join(DEADLINE)
                 assert not thread.is_alive()
-        assert application.runner.count() == 0
+        assert application.runners.count() == 0
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -16,7 +16,7 @@ from django.test import RequestFactory
 from adwebsocket import accept_websocket, compat
 from adwebsocket.decorators import ensure_websocket_view
 from adwebsocket.transport.bridge import get_bridge
-from tests.connections import RecordingChannel, on_event_loop
+from tests.connections import RecordingChannel, on_event_loop, wait_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,7 +182,7 @@ async def test_calls_after_the_end_take_longer_and_longer_and_are_reported_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     naps: list[float] = []
-    monkeypatch.setattr(compat.time, "sleep", naps.append)
+    monkeypatch.setattr(compat, "pause", naps.append)
     socket, _ = new_socket(end=True)
     assert socket.wait() is None
 
@@ -206,7 +206,7 @@ async def test_reading_none_after_the_own_close_is_braked_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     naps: list[float] = []
-    monkeypatch.setattr(compat.time, "sleep", naps.append)
+    monkeypatch.setattr(compat, "pause", naps.append)
     socket, _ = new_socket()
     socket.close()
 
@@ -233,7 +233,7 @@ async def test_who_looks_at_many_ended_sockets_in_turn_is_not_braked_by_each(
 
     await asyncio.to_thread(look)
     await asyncio.sleep(0.25)
-    monkeypatch.setattr(compat.time, "sleep", naps.append)
+    monkeypatch.setattr(compat, "pause", naps.append)
     await asyncio.to_thread(look)
 
     # The first look came long after the one before.
@@ -252,7 +252,7 @@ async def test_reason_may_be_bytes_as_the_original_had_it() -> None:
 @on_event_loop
 async def test_event_loop_is_never_braked(monkeypatch: pytest.MonkeyPatch) -> None:
     naps: list[float] = []
-    monkeypatch.setattr(compat.time, "sleep", naps.append)
+    monkeypatch.setattr(compat, "pause", naps.append)
     socket, _ = new_socket()
     for _ in range(500):
         assert socket.read() is None
@@ -284,7 +284,7 @@ class Naps:
 @on_event_loop
 async def test_empty_polls_without_a_pause_wait_and_others_do_not() -> None:
     naps = Naps()
-    socket = compat.WebSocket(RecordingChannel(asyncio.get_running_loop()), get_bridge(), naps)
+    socket = compat.WebSocket(RecordingChannel(asyncio.get_running_loop()), get_bridge())
     socket.accept()
 
     def poll() -> None:
@@ -303,7 +303,7 @@ async def test_empty_polls_without_a_pause_wait_and_others_do_not() -> None:
             socket.read()
         assert naps.lengths == []
 
-    await asyncio.to_thread(poll)
+    await asyncio.to_thread(wait_on, naps, poll)
 
 
 @on_event_loop
@@ -371,6 +371,8 @@ async def test_select_wakes_up_for_a_message_and_takes_it_from_nobody() -> None:
     while len(channel.inbox.waiters) < 2:  # noqa: ASYNC110 - nothing announces it
         await asyncio.sleep(0.01)
     channel.inbox.put("one")
+    # The thread in wait() may have taken the first before the other has come to its select().
+    channel.inbox.put("two")
 
     assert await selecting == ([number], [], [])
     assert await waiting == b"one"

@@ -33,6 +33,10 @@ OTHER_VALUES: dict[str, Any] = {
     "dwebsocket_alias": False,
     "max_threads": 6,
     "async_threads": 7,
+    "sync_runner": "greenlet",
+    "thread_stack_size": 16,
+    "greenlet_workers": 17,
+    "db_idle_seconds": 18.5,
 }
 
 

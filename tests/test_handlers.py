@@ -21,7 +21,7 @@ from adwebsocket.asgi import ASGIApplication
 from adwebsocket.conf import get_settings
 from adwebsocket.handlers import is_async_view, resolve_early
 from adwebsocket.request import WebSocketRequest
-from adwebsocket.runners.threads import ThreadRunner
+from adwebsocket.view_runners import ViewRunners
 from tests.connections import (
     DEADLINE,
     RecordingChannel,
@@ -420,7 +420,7 @@ class TestEarlyMatch:
     @on_event_loop
     async def test_urlconf_that_cannot_be_loaded_gives_no_match_yet(self, urlconf: object) -> None:
         channel = RecordingChannel(asyncio.get_running_loop())
-        request = WebSocketRequest(websocket_scope("/sync/"), channel, ThreadRunner(1))
+        request = WebSocketRequest(websocket_scope("/sync/"), channel, ViewRunners())
         with override_settings(ROOT_URLCONF=urlconf):
             assert resolve_early(request) is None
 

@@ -31,7 +31,16 @@ LAYERS = [
     {"transport"},
     {"async_websocket", "websocket", "websocket_base"},
     {"runners"},
-    {"conf", "database", "decorators", "handlers", "middleware", "origins", "request"},
+    {
+        "conf",
+        "database",
+        "decorators",
+        "handlers",
+        "middleware",
+        "origins",
+        "request",
+        "view_runners",
+    },
     {
         "",
         "__main__",
@@ -74,7 +83,7 @@ FENCES: dict[str, set[str]] = {
     "serving": {"uvicorn"},
     "management.commands.runserver": {"django", "uvicorn"},
 }
-OPTIONAL = {"dotenv"}
+OPTIONAL = {"dotenv", "greenlet"}
 
 
 @dataclass(frozen=True)

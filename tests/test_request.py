@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from adwebsocket import AsyncWebSocket, WebSocket
 from adwebsocket.request import WebSocketRequest, is_websocket_request, mark_plain_request
-from adwebsocket.runners.threads import ThreadRunner
+from adwebsocket.view_runners import ViewRunners
 from tests.connections import RecordingChannel, http_scope, on_event_loop, websocket_scope
 
 CASES: dict[str, dict[str, Any]] = {
@@ -41,7 +41,7 @@ SCHEMES = {"ws": "http", "wss": "https"}
 
 async def make_request(scope: dict[str, Any]) -> WebSocketRequest:
     channel = RecordingChannel(asyncio.get_running_loop())
-    return WebSocketRequest(scope, channel, ThreadRunner(1))
+    return WebSocketRequest(scope, channel, ViewRunners())
 
 
 def describe(request: HttpRequest) -> dict[str, Any]:

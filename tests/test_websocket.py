@@ -24,7 +24,7 @@ from adwebsocket import AsyncWebSocket, ConnectionClosed, WebSocket
 from adwebsocket.transport.bridge import get_bridge
 from adwebsocket.transport.limits import Limits
 from adwebsocket.transport.waiting import ThreadWaiter
-from tests.connections import DEADLINE, RecordingChannel, on_event_loop
+from tests.connections import DEADLINE, RecordingChannel, on_event_loop, wait_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -103,9 +103,7 @@ class Driver:
         if self.is_async:
             self.socket = AsyncWebSocket(self.channel)
         else:
-            self.socket = WebSocket(
-                self.channel, get_bridge(), lambda: ObservedWaiter(self._parked)
-            )
+            self.socket = WebSocket(self.channel, get_bridge())
 
     def begin(self, name: str, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a method of the socket, where code of its colour runs; return what will come."""
@@ -179,7 +177,7 @@ class Driver:
 
         def run() -> None:
             try:
-                future.set_result(code())
+                future.set_result(wait_on(lambda: ObservedWaiter(self._parked), code))
             except BaseException as error:
                 future.set_exception(error)
 

@@ -6,16 +6,45 @@ must never know what it runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
+    from typing import TypeAlias
+
+    # Brings what a function returned or raised to a future.
+    Outcome: TypeAlias = Callable[[asyncio.Future[Any]], None]
 
 ResultT = TypeVar("ResultT")
 
 
 class RunnerFull(RuntimeError):
     """Tell that no further view can be run now; the handshake is refused with 503."""
+
+
+def outcome_of(function: Callable[[], Any], finish: Callable[[], None]) -> Outcome:
+    """Run a function, and ``finish`` behind it, and give what brings its result to a future."""
+    try:
+        try:
+            value = function()
+        finally:
+            finish()
+    except StopIteration as error:
+        # No future takes it, and who awaits would wait for ever.
+        return _failure(RuntimeError("the function in a thread raised StopIteration"), error)
+    except Exception as error:
+        return _failure(error)
+    except BaseException as error:
+        # sys.exit() ends its thread; raised on the event loop it would end the server.
+        return _failure(RuntimeError(f"the function in a thread ended by {error!r}"), error)
+    return lambda future: future.set_result(value)
+
+
+def _failure(error: Exception, cause: BaseException | None = None) -> Outcome:
+    if cause is not None:
+        error.__cause__ = cause
+    return lambda future: future.set_exception(error)
 
 
 class Parking(Protocol):

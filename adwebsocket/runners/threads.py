@@ -10,17 +10,27 @@ import asyncio
 import contextvars
 import itertools
 import threading
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from ..transport.bridge import get_bridge
-from ..transport.waiting import ThreadWaiter
-from .base import RunnerFull
+from ..transport.waiting import manners
+from .base import NoParking, RunnerFull, outcome_of
+from .pacing import Pacer, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..transport.bridge import LoopBridge
-    from .base import ResultT
+    from .base import Outcome, Parking, ResultT
+
+# Seconds that a thread stays after its view, for the next one: starting one takes 100 us.
+_IDLE_SECONDS: Final = 1.0
+# As many stay at the most.
+_MOST_IDLE: Final = 64
+# Held while the size of stacks is changed, which is a setting of the whole process.
+_stack_size_lock: Final = threading.Lock()
 
 
 class ThreadRunner:
@@ -28,81 +38,187 @@ class ThreadRunner:
 
     Arguments:
         max_threads: how many may run at once.
+        stack_size: bytes of stack that each may use.
+        new_parking: makes what looks after a function while it waits.
     """
 
-    def __init__(self, max_threads: int) -> None:
+    def __init__(
+        self,
+        max_threads: int,
+        stack_size: int = 512 * 1024,
+        new_parking: Callable[[], Parking] = NoParking,
+    ) -> None:
         self._max_threads = max_threads
-        self._threads: set[threading.Thread] = set()
+        self._stack_size = stack_size
+        self._new_parking = new_parking
+        self._running = 0
         self._numbers = itertools.count(1)
-
-    def new_waiter(self) -> ThreadWaiter:
-        """Make something on which the calling thread can wait."""
-        return ThreadWaiter()
+        self._crews: WeakKeyDictionary[asyncio.AbstractEventLoop, _Crew] = WeakKeyDictionary()
 
     def count(self) -> int:
-        """Count the threads that run now."""
-        return len(self._threads)
+        """Count the functions that run now."""
+        return self._running
 
     async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        """Run ``function`` in a new thread and give what it returns or raises.
+        """Run ``function`` in a thread of its own and give what it returns or raises.
 
-        Cancelling gives up waiting for it; the thread goes on, and does not keep the process
-        alive.
+        It runs in a copy of the caller's context. Cancelling gives up waiting for it; the thread
+        goes on, and does not keep the process alive.
 
         Raises:
             RunnerFull: ``max_threads`` are running, or the system gives no more.
         """
-        if len(self._threads) >= self._max_threads:
+        if self._running >= self._max_threads:
             raise RunnerFull(f"{self._max_threads} sync views are running (WEBSOCKET_MAX_THREADS)")
-        bridge = get_bridge()
-        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        crew = self._crews.get(loop)
+        if crew is None:
+            crew = self._crews[loop] = _Crew(loop, get_bridge())
+        thread = crew.take() or self._start_thread(crew)
+        future: asyncio.Future[ResultT] = loop.create_future()
+        self._running += 1
+        call = partial(contextvars.copy_context().run, function)
+        thread.give(call, self._new_parking(), partial(self._finish, future))
+        return await future
 
-        def finish(report: Callable[[Any], None], value: Any) -> None:
-            # Not where it is awaited: a function that nobody waits for any more still runs.
-            self._threads.discard(thread)
-            if not future.done():
-                report(value)
+    def _start_thread(self, crew: _Crew) -> _ViewThread:
+        thread = _ViewThread(crew, f"websocket-view-{next(self._numbers)}")
+        with _stack_size_lock:
+            before = threading.stack_size(self._stack_size)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise RunnerFull(f"the system gives no more threads: {error}") from error
+            finally:
+                threading.stack_size(before)
+        return thread
 
-        thread = threading.Thread(
-            # The context of the task, so that what was set before the view is visible in it.
-            target=contextvars.copy_context().run,
-            args=(_run_and_report, function, future, bridge, finish),
-            name=f"websocket-view-{next(self._numbers)}",
-            # A view that never returns must not keep the process from exiting.
-            daemon=True,
-        )
-        self._threads.add(thread)
+    def _finish(self, future: asyncio.Future[Any], outcome: Outcome) -> None:
+        # Not where it is awaited: a function that nobody waits for any more still runs.
+        self._running -= 1
+        if not future.done():
+            outcome(future)
+
+
+class _Crew:
+    """The threads that run views of one event loop: their turns, and who has nothing to do."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bridge: LoopBridge) -> None:
+        self.bridge = bridge
+        self.pacer = Pacer(loop, bridge)
+        self._idle: list[_ViewThread] = []
+
+    def take(self) -> _ViewThread | None:
+        """Take the thread that has been idle for the shortest time."""
         try:
-            thread.start()
-            return await future
-        except RuntimeError as error:
-            if thread.ident is not None:
-                raise
-            self._threads.discard(thread)
-            raise RunnerFull(f"the system gives no more threads: {error}") from error
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def put(self, thread: _ViewThread) -> bool:
+        """Keep a thread for the next view; tell whether there was room."""
+        if len(self._idle) >= _MOST_IDLE:
+            return False
+        self._idle.append(thread)
+        return True
+
+    def withdraw(self, thread: _ViewThread) -> bool:
+        """Take back an idle thread; tell whether it was still there."""
+        try:
+            self._idle.remove(thread)
+        except ValueError:
+            return False
+        return True
 
 
-def _run_and_report(
-    function: Callable[[], ResultT],
-    future: asyncio.Future[ResultT],
-    bridge: LoopBridge,
-    finish: Callable[[Callable[[Any], None], Any], None],
-) -> None:
-    report: Callable[[Any], None]
-    try:
-        value: Any = function()
-        report = future.set_result
-    except StopIteration as error:
-        # No future takes it, and who awaits would wait for ever.
-        value = RuntimeError("the function in a thread raised StopIteration")
-        value.__cause__ = error
-        report = future.set_exception
-    except Exception as error:
-        value = error
-        report = future.set_exception
-    except BaseException as error:
-        # sys.exit() ends its thread; raised on the event loop it would end the server.
-        value = RuntimeError(f"the function in a thread ended by {error!r}")
-        value.__cause__ = error
-        report = future.set_exception
-    bridge.call(lambda: finish(report, value))
+class _ViewThread(threading.Thread):
+    """A thread that runs one view after the other.
+
+    Attributes:
+        parking: looks after the view that runs.
+        pacer: gives the turns.
+        round: that of the turn which the thread has, None when it has none.
+    """
+
+    def __init__(self, crew: _Crew, name: str) -> None:
+        # A view that never returns must not keep the process from exiting.
+        super().__init__(name=name, daemon=True)
+        self.pacer = crew.pacer
+        self.parking: Parking = NoParking()
+        self.round: int | None = None
+        self._crew = crew
+        self._bell = Turn()
+        self._job: tuple[Callable[[], Any], Callable[..., None]] | None = None
+
+    def give(
+        self, function: Callable[[], Any], parking: Parking, finish: Callable[..., None]
+    ) -> None:
+        """Let the idle thread run ``function``, and then the loop call ``finish``."""
+        self.parking = parking
+        self._job = (function, finish)
+        self.pacer.wake(self._bell)
+
+    def run(self) -> None:
+        """Run what is given, until there is nothing for a while."""
+        manners.new_waiter = partial(PacedWaiter, self)
+        while self._wait_for_job():
+            assert self._job is not None
+            function, finish = self._job
+            self._job = None
+            outcome = outcome_of(function, self.parking.finish)
+            # Before the report, so that the next view finds this thread.
+            self._bell = Turn()
+            is_kept = self._crew.put(self)
+            self._crew.bridge.call(partial(finish, outcome))
+            del function, finish, outcome
+            self.leave()
+            if not is_kept:
+                return
+
+    def _wait_for_job(self) -> bool:
+        bell = self._bell
+        if not bell.lock.acquire(timeout=_IDLE_SECONDS):
+            if self._crew.withdraw(self):
+                return False
+            bell.lock.acquire()  # just taken: the job is on its way
+        self.round = bell.round
+        return True
+
+    def leave(self) -> None:
+        """End the turn, if the thread has one."""
+        if self.round is not None:
+            self.pacer.leave(self.round)
+            self.round = None
+
+
+class PacedWaiter(Turn):
+    """Park a view's thread until it is woken and its turn has come."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self, thread: _ViewThread) -> None:
+        super().__init__()
+        self._thread = thread
+
+    def park(self, timeout: float | None) -> bool:
+        """Wait until ``wake`` was called, at most ``timeout`` seconds; tell whether it was."""
+        thread = self._thread
+        parking = thread.parking
+        idle = parking.begin()
+        thread.leave()
+        if idle is None or (timeout is not None and timeout <= idle):
+            woken = self.lock.acquire(timeout=-1 if timeout is None else timeout)
+        else:
+            woken = self.lock.acquire(timeout=idle)
+            if not woken:
+                parking.idle()
+                woken = self.lock.acquire(timeout=-1 if timeout is None else timeout - idle)
+        if woken or not thread.pacer.give_up(self):
+            woken = True
+            thread.round = self.round
+        parking.end()
+        return woken
+
+    def wake(self, _: None) -> None:
+        """End the wait; callable once, from any thread."""
+        self._thread.pacer.wake(self)

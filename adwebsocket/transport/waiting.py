@@ -42,6 +42,10 @@ class ThreadWaiter:
         self._lock.release()
 
 
+def _go_on() -> None:
+    """Go on at once: the system shares its time between threads by itself."""
+
+
 class _Manners(threading.local):
     """How the calling thread waits. The threads of a runner have manners of their own.
 
@@ -52,9 +56,8 @@ class _Manners(threading.local):
 
     new_waiter: Callable[[], Waiter] = ThreadWaiter
 
-    @staticmethod
-    def give_way() -> None:
-        """Do nothing: the system shares its time between threads."""
+    def __init__(self) -> None:
+        self.give_way: Callable[[], None] = _go_on
 
 
 manners = _Manners()

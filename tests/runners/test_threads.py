@@ -11,6 +11,7 @@ import pytest
 
 from adwebsocket.runners.base import RunnerFull
 from adwebsocket.runners.threads import ThreadRunner
+from adwebsocket.transport.waiting import manners
 from tests.connections import DEADLINE, on_event_loop
 
 if TYPE_CHECKING:
@@ -106,15 +107,19 @@ def test_exception_that_would_end_the_loop_ends_the_function_only(error: BaseExc
 
 
 @on_event_loop
-async def test_runs_in_a_new_daemon_thread_with_a_telling_name() -> None:
+async def test_runs_in_a_daemon_thread_with_a_telling_name() -> None:
     runner = ThreadRunner(1)
-    threads = [await runner.run(threading.current_thread) for _ in range(2)]
-    assert threads[0] is not threads[1]
-    for thread in threads:
-        assert thread is not threading.current_thread()
-        assert thread.daemon
-        assert thread.name.startswith("websocket-view-")
-    assert threads[0].name != threads[1].name
+    thread = await runner.run(threading.current_thread)
+    assert thread is not threading.current_thread()
+    assert thread.daemon
+    assert thread.name.startswith("websocket-view-")
+
+
+@on_event_loop
+async def test_finished_thread_runs_the_next_function() -> None:
+    runner = ThreadRunner(1)
+    threads = {await runner.run(threading.current_thread) for _ in range(5)}
+    assert len(threads) == 1
 
 
 @on_event_loop
@@ -219,8 +224,12 @@ def test_loop_that_ends_before_the_function_does_no_harm() -> None:
 @on_event_loop
 async def test_waiter_wakes_its_thread() -> None:
     runner = ThreadRunner(1)
-    waiter = runner.new_waiter()
-    parked = asyncio.create_task(runner.run(lambda: waiter.park(DEADLINE)))
-    waiter.wake(None)
-    assert await parked is True
-    assert await runner.run(lambda: runner.new_waiter().park(0)) is False
+
+    def wait() -> bool:
+        waiter = manners.new_waiter()
+        loop.call_soon_threadsafe(waiter.wake, None)
+        return waiter.park(DEADLINE)
+
+    loop = asyncio.get_running_loop()
+    assert await runner.run(wait) is True
+    assert await runner.run(lambda: manners.new_waiter().park(0)) is False

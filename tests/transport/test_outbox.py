@@ -17,6 +17,7 @@ from adwebsocket.transport.bridge import LoopBridge
 from adwebsocket.transport.limits import Limits
 from adwebsocket.transport.outbox import Outbox
 from adwebsocket.transport.waiting import ThreadWaiter
+from tests.connections import wait_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Sender:
         return ThreadWaiter()
 
     def wait_in_thread(self) -> ThreadTeam:
-        team = ThreadTeam(partial(self.outbox.wait_for_room, self.new_waiter))
+        team = ThreadTeam(partial(wait_on, self.new_waiter, self.outbox.wait_for_room))
         assert self._parked.wait(60)
         return team
 
@@ -114,7 +115,7 @@ def test_there_is_no_room_while_the_peer_is_slow(loop: asyncio.AbstractEventLoop
 
 def test_sender_goes_on_at_once_where_there_is_room(loop: asyncio.AbstractEventLoop) -> None:
     sender = Sender(loop)
-    sender.outbox.wait_for_room(sender.new_waiter)
+    sender.outbox.wait_for_room()
 
     assert not sender.channel.senders
 
@@ -189,7 +190,7 @@ def test_no_sender_is_left_waiting_whichever_side_is_interrupted_where(
 
         def wait(sender: Sender = sender, new: type[ThreadWaiter] = WaiterThatNeverParks) -> None:
             try:
-                sender.outbox.wait_for_room(new)
+                wait_on(new, sender.outbox.wait_for_room)
             except TimeoutError:
                 pass
 
@@ -273,7 +274,7 @@ def test_threads_send_to_a_peer_that_is_slow_now_and_then(run: Run) -> None:
             for count in range(number):
                 sender.outbox.put((thread, count), 3)
                 if not sender.outbox.has_room():
-                    sender.outbox.wait_for_room(ThreadWaiter)
+                    sender.outbox.wait_for_room()
 
         team = ThreadTeam(*[partial(send, thread) for thread in range(4)])
         waiting = asyncio.ensure_future(asyncio.to_thread(team.join))

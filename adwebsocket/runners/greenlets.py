@@ -1,0 +1,270 @@
+"""The dense runner: many sync views on each of a few threads, as greenlets.
+
+A view is switched away from wherever it waits for its WebSocket, and costs a fraction of a thread.
+What blocks elsewhere holds up the views of its own thread, never the event loop. It needs the
+package greenlet (``pip install adwebsocket[greenlet]``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import logging
+import threading
+from functools import partial
+from heapq import heapify, heappop, heappush
+from math import inf
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlet import getcurrent, greenlet
+
+from ..transport.bridge import get_bridge
+from ..transport.waiting import manners
+from .base import NoParking, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .base import Outcome, Parking, ResultT
+
+logger = logging.getLogger("adwebsocket")
+
+# Seconds that a worker stays without a view.
+_IDLE_SECONDS: Final = 1.0
+# Timers of waits that are over are cleared away when there are more than these, and most are such.
+_MANY_TIMERS: Final = 256
+
+
+class GreenletRunner:
+    """Run each function in a greenlet, on one of a few threads.
+
+    Arguments:
+        workers: how many threads.
+        new_parking: makes what looks after a function while it waits.
+    """
+
+    def __init__(self, workers: int, new_parking: Callable[[], Parking] = NoParking) -> None:
+        self._workers = [_Worker(f"websocket-greenlets-{n}") for n in range(1, workers + 1)]
+        self._new_parking = new_parking
+
+    def count(self) -> int:
+        """Count the functions that run now."""
+        return sum(worker.count for worker in self._workers)
+
+    async def run(self, function: Callable[[], ResultT]) -> ResultT:
+        """Run ``function`` in a greenlet and give what it returns or raises.
+
+        It runs in a copy of the caller's context. Cancelling raises ``GreenletExit`` in it, where
+        it waits or when it waits next.
+        """
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        worker = min(self._workers, key=lambda worker: worker.count)
+        bridge = get_bridge()
+
+        def report(outcome: Outcome) -> None:
+            bridge.call(partial(worker.finish, future, outcome))
+
+        view = _View(worker, function, self._new_parking(), report)
+        worker.start(view)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            worker.turns.put(view.kill)
+            raise
+
+
+class _View:
+    """A function that runs in a greenlet. In its worker's thread only.
+
+    Attributes:
+        parking: looks after it while it waits.
+    """
+
+    __slots__ = ("_context", "_function", "_greenlet", "_report", "_worker", "parking")
+
+    def __init__(
+        self,
+        worker: _Worker,
+        function: Callable[[], Any],
+        parking: Parking,
+        report: Callable[[Outcome], None],
+    ) -> None:
+        self._worker = worker
+        self._function = function
+        self._report = report
+        self._context = contextvars.copy_context()
+        self._greenlet: greenlet | None = None
+        self.parking = parking
+
+    def begin(self) -> None:
+        """Run until the function waits for the first time."""
+        self._worker.view = self
+        self._greenlet = greenlet(self._run, self._worker.hub)
+        self._greenlet.gr_context = self._context
+        self._greenlet.switch()
+
+    def _run(self) -> None:
+        self._report(outcome_of(self._function, self.parking.finish))
+
+    def kill(self) -> None:
+        """Raise ``GreenletExit`` where it waits, unless it has ended."""
+        if self._greenlet:
+            self._worker.view = self
+            self._greenlet.throw()
+
+
+class GreenletWaiter:
+    """Park a view, and let its worker go on with others meanwhile.
+
+    Attributes:
+        is_parked: it waits, and nobody has let it go on yet.
+    """
+
+    __slots__ = ("_greenlet", "_is_woken", "_view", "_worker", "is_parked")
+
+    def __init__(self, worker: _Worker) -> None:
+        self._worker = worker
+        self._view = worker.view
+        self._greenlet = getcurrent()
+        self._is_woken = False
+        self.is_parked = False
+
+    def park(self, timeout: float | None) -> bool:
+        """Wait until ``wake`` was called, at most ``timeout`` seconds; tell whether it was."""
+        # Woken from here on, it is in the queue of turns, which comes to it when it is parked.
+        if not self._is_woken:
+            worker = self._worker
+            if timeout is not None:
+                worker.add_timer(timeout, self)
+            parking = self._view.parking
+            seconds = parking.begin()
+            if seconds is not None:
+                worker.expect_idleness(seconds, parking.idle)
+            self.is_parked = True
+            try:
+                worker.hub.switch()
+            finally:
+                self.is_parked = False
+                parking.end()
+        return self._is_woken
+
+    def wake(self, _: None) -> None:
+        """End the wait; callable once, from any thread."""
+        self._is_woken = True
+        self._worker.turns.put(self.go_on)
+
+    def go_on(self) -> None:
+        """Run the view until it waits again or ends. In the worker's thread."""
+        if self.is_parked:
+            self.is_parked = False
+            self._worker.view = self._view
+            self._greenlet.switch()
+
+
+class _Worker:
+    """A thread that runs greenlets one at a time, each until it waits.
+
+    Attributes:
+        turns: what is to be done in the thread, in this order. From any thread.
+        count: the views that it has. On the event loop only.
+        view: the one that runs, or ran last. In the thread only.
+        hub: the greenlet that takes the turns.
+    """
+
+    view: _View
+    hub: greenlet
+
+    def __init__(self, name: str) -> None:
+        self.turns: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self.count = 0
+        self._name = name
+        # Held while the thread is started, or decides to end.
+        self._lock = threading.Lock()
+        self._is_alive = False
+        self._timers: list[tuple[float, int, GreenletWaiter]] = []
+        self._numbers = itertools.count()
+        self._idle_at = inf
+        self._idle: Callable[[], None]
+
+    # On the event loop
+
+    def start(self, view: _View) -> None:
+        """Take a view, and start the thread if there is none."""
+        self.count += 1
+        self.turns.put(view.begin)
+        with self._lock:
+            if not self._is_alive:
+                threading.Thread(target=self._live, name=self._name, daemon=True).start()
+                self._is_alive = True
+
+    def finish(self, future: asyncio.Future[Any], outcome: Outcome) -> None:
+        """Give the outcome of a view to who awaits it."""
+        self.count -= 1
+        if not future.done():
+            outcome(future)
+
+    # In the thread
+
+    def give_way(self) -> None:
+        """Let all others go on first who could do so now."""
+        if not self.turns.empty():
+            waiter = GreenletWaiter(self)
+            self.turns.put(waiter.go_on)
+            waiter.park(None)
+
+    def add_timer(self, seconds: float, waiter: GreenletWaiter) -> None:
+        """Let ``waiter`` go on in some seconds if nobody wakes it before."""
+        timers = self._timers
+        if len(timers) > _MANY_TIMERS and len(timers) > 2 * self.count:
+            # Each view waits for one of them at the most.
+            timers[:] = [timer for timer in timers if timer[2].is_parked]
+            heapify(timers)
+        heappush(timers, (monotonic() + seconds, next(self._numbers), waiter))
+
+    def expect_idleness(self, seconds: float, idle: Callable[[], None]) -> None:
+        """Call ``idle`` in some seconds, unless somebody's is due before."""
+        if self._idle_at == inf:
+            self._idle_at = monotonic() + seconds
+            self._idle = idle
+
+    def _live(self) -> None:
+        """Take turns until there is neither one nor a view for a while."""
+        self.hub = getcurrent()
+        manners.new_waiter = partial(GreenletWaiter, self)
+        manners.give_way = self.give_way
+        turns = self.turns
+        while True:
+            try:
+                turns.get(timeout=self._run_timers())()
+            except Empty:
+                if self._may_end():
+                    return
+            # The clock is looked at once for all that can go on now.
+            for _ in range(turns.qsize()):
+                turns.get()()
+
+    def _may_end(self) -> bool:
+        with self._lock:
+            if self.count == 0 and self.turns.empty():
+                self._is_alive = False
+            return not self._is_alive
+
+    def _run_timers(self) -> float:
+        """Run what is due, and give the seconds until the next is."""
+        timers = self._timers
+        if not timers and self._idle_at == inf:
+            return _IDLE_SECONDS
+        now = monotonic()
+        while timers and timers[0][0] <= now:
+            heappop(timers)[2].go_on()
+        if self._idle_at <= now:
+            self._idle_at = inf
+            try:
+                self._idle()
+            except Exception:
+                logger.exception("what idle views hold could not be given back")
+        next_at = min(timers[0][0], self._idle_at) if timers else self._idle_at
+        return min(max(next_at - now, 0.0), _IDLE_SECONDS)
