@@ -16,7 +16,6 @@ plain HTTP goes to Django's own handler, and a WebSocket becomes a request that 
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -153,7 +152,7 @@ class ASGIApplication:
         self.connections += 1
         try:
             runner = self.runners.choose(getattr(request.early_match, "func", None))
-            await runner.run(partial(self.serve_sync_view, request))
+            await runner.run(lambda: self.serve_sync_view(request))
         except RunnerFull as error:
             await refuse_for_lack_of_room(request.channel, request.path, str(error))
         finally:

@@ -283,7 +283,7 @@ class WebSocket(native.WebSocket):
         if seconds <= 0 or self._is_on_loop():
             return False
         inbox = self._inbox
-        waiter = manners.new_waiter()
+        waiter = manners().new_waiter()
         inbox.waiters.append(waiter.wake)
         if not inbox.items and not inbox.ended:
             waiter.park(seconds)

@@ -88,7 +88,7 @@ class Settings:
     max_connections: int | None = None
     sync_runner: str = "thread"
     max_threads: int = 10_000
-    thread_stack_size: int = 512 * 1024
+    thread_stack_size: int = 2 * 1024 * 1024
     greenlet_workers: int = 2
     db_idle_seconds: float | None = 1.0
     async_threads: int = 8

@@ -188,7 +188,7 @@ def decorate(view: View, options: Options) -> View:
             return PlainRequestRefusal() if options.require else view(request, *args, **kwargs)
         if isinstance(handshake.websocket, AsyncWebSocket):
             return serve_async(request, *args, **kwargs)
-        return _serve_sync(handshake, options, partial(view, request, *args, **kwargs))
+        return _serve_sync(handshake, options, view, (request, *args), kwargs)
 
     # A real coroutine function and not a marked one: functools.wraps would copy the mark to a
     # sync decorator around it. It does everything itself, since each coroutine and each function
@@ -239,21 +239,22 @@ def _handshake_of(request: HttpRequest) -> WebSocketRequest | None:
 
 
 def _serve_sync(
-    request: WebSocketRequest, options: Options, view: Callable[[], Any]
+    handshake: WebSocketRequest, options: Options, view: View, args: Any, kwargs: Any
 ) -> HttpResponseBase:
-    """Serve a WebSocket in the view's own thread."""
-    if type(request.websocket) is not options.socket_class:
-        request.use_socket(is_async=False, blocking_class=options.socket_class)
-    refusal = _begin(request, options)
+    """Serve a WebSocket where its sync view runs."""
+    if type(handshake.websocket) is not options.socket_class:
+        handshake.use_socket(is_async=False, blocking_class=options.socket_class)
+    refusal = _begin(handshake, options)
     if refusal is not None:
         return refusal
-    socket = request.websocket
+    socket = handshake.websocket
     try:
-        result = view()
+        result = view(*args, **kwargs)
         if asyncio.iscoroutine(result):
             result.close()
             raise TypeError(
-                f"the view for {request.path} gave a coroutine, but Django takes it for a sync view"
+                f"the view for {handshake.path} gave a coroutine, but Django takes it for a sync "
+                "view"
             )
     except BaseException as error:
         if not _close_after_exception(socket, options, error):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import ConnectionClosed
 from .protocol.codes import CloseCode
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from .websocket_base import HeaderItems
 
 
-# Messages that a view may take one after the other while greenlets of its thread wait for a turn.
-_LONGEST_STREAK: Final = 16
-
-
 class WebSocket(WebSocketBase):
     """A WebSocket for synchronous code: what waits, blocks the calling thread.
 
@@ -44,9 +40,8 @@ class WebSocket(WebSocketBase):
     def __init__(self, channel: Channel, bridge: LoopBridge) -> None:
         super().__init__(channel)
         self._bridge = bridge
-        self._streak = 0
         self._outbox = Outbox(channel, bridge)
-        channel.inbox.on_low = partial(bridge.call, channel.resume_reading)
+        channel.inbox.bridge = bridge
 
     def accept(self, subprotocol: str | None = None, headers: HeaderItems = ()) -> None:
         """Accept the handshake, in a view that is decorated with ``accept="manual"``.
@@ -136,7 +131,7 @@ class WebSocket(WebSocketBase):
         senders = self._channel.senders
         while not self._inbox.ended:
             self._check_not_on_loop("waiting")
-            waiter = manners.new_waiter()
+            waiter = manners().new_waiter()
             senders.append(waiter.wake)
             if not self._inbox.ended and not self._park(waiter, deadline):
                 senders.withdraw(waiter.wake)
@@ -164,7 +159,7 @@ class WebSocket(WebSocketBase):
         self._check_ping()
         self._check_not_on_loop("waiting")
         deadline = _deadline(timeout)
-        waiter = manners.new_waiter()
+        waiter = manners().new_waiter()
         ping = Ping(waiter.wake)
         self._bridge.call(partial(self._channel.ping, ping))
         if not self._park(waiter, deadline):
@@ -205,18 +200,15 @@ class WebSocket(WebSocketBase):
             try:
                 # Looking first is cheaper than the exception, and another thread may still win.
                 if inbox.items:
-                    self._streak += 1
-                    if self._streak == _LONGEST_STREAK:
-                        self._streak = 0
-                        manners.give_way()
+                    if self._ends_streak():
+                        manners().give_way()
                     return inbox.take()
             except IndexError:
                 pass
             if inbox.ended and not inbox.items:
                 raise self._connection_closed()
             self._check_not_on_loop("waiting")
-            self._streak = 0
-            waiter = manners.new_waiter()
+            waiter = manners().new_waiter()
             inbox.waiters.append(waiter.wake)
             if (inbox.items or inbox.ended) and inbox.waiters.withdraw(waiter.wake):
                 continue

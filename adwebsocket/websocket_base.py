@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # Seconds after which a pong is taken to be lost, where a view does not say otherwise.
 PING_TIMEOUT: Final = 20.0
 
+# Messages that a view may take in a row, though it never has to wait, before others have a turn.
+_LONGEST_STREAK: Final = 32
+
 
 class WebSocketBase(ABC):
     """What the blocking and the async WebSocket share: all that does not wait.
@@ -46,6 +49,7 @@ class WebSocketBase(ABC):
         self._inbox = channel.inbox
         self._answered = False
         self._closed = False
+        self._streak = 0
         # What this side has said, before the loop has come to it.
         self._subprotocol: str | None = None
         self._own_close: tuple[int, str] | None = None
@@ -153,6 +157,14 @@ class WebSocketBase(ABC):
         whose connection stands, is a fault of the view.
         """
         return isinstance(error, ConnectionClosed) and self.closed
+
+    def _ends_streak(self) -> bool:
+        """Tell whether others are to have a turn before this view takes one more message."""
+        self._streak += 1
+        if self._streak < _LONGEST_STREAK:
+            return False
+        self._streak = 0
+        return True
 
     def _connection_closed(self) -> ConnectionClosed:
         code = self.close_code

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from adwebsocket.protocol.frames import encode_message
 from adwebsocket.transport.channel import Channel
 from adwebsocket.transport.limits import Limits
-from adwebsocket.transport.waiting import manners
+from adwebsocket.transport.waiting import Manners, behaving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -332,8 +332,10 @@ def encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 def wait_on(new_waiter: Callable[[], Waiter], function: Callable[[], ResultT]) -> ResultT:
     """Call a function that waits on other waiters than its thread would give it."""
-    before, manners.new_waiter = manners.new_waiter, new_waiter
-    try:
+
+    class Observed(Manners):
+        def new_waiter(self) -> Waiter:
+            return new_waiter()
+
+    with behaving(Observed()):
         return function()
-    finally:
-        manners.new_waiter = before

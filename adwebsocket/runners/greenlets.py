@@ -12,7 +12,6 @@ import contextvars
 import itertools
 import logging
 import threading
-from functools import partial
 from heapq import heapify, heappop, heappush
 from math import inf
 from queue import Empty, SimpleQueue
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import getcurrent, greenlet
 
 from ..transport.bridge import get_bridge
-from ..transport.waiting import manners
+from ..transport.waiting import Manners, behaving
 from .base import NoParking, outcome_of
 
 if TYPE_CHECKING:
@@ -54,50 +53,65 @@ class GreenletRunner:
         """Count the functions that run now."""
         return sum(worker.count for worker in self._workers)
 
-    async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        """Run ``function`` in a greenlet and give what it returns or raises.
+    def run(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
+        """Run ``function`` in a greenlet, and give a future of what it returns or raises.
 
         It runs in a copy of the caller's context. Cancelling raises ``GreenletExit`` in it, where
         it waits or when it waits next.
         """
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         worker = min(self._workers, key=lambda worker: worker.count)
-        bridge = get_bridge()
-
-        def report(outcome: Outcome) -> None:
-            bridge.call(partial(worker.finish, future, outcome))
-
-        view = _View(worker, function, self._new_parking(), report)
+        view = _View(worker, function, self._new_parking(), future)
+        future.add_done_callback(view.give_up)
         worker.start(view)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            worker.turns.put(view.kill)
-            raise
+        return future
 
 
 class _View:
-    """A function that runs in a greenlet. In its worker's thread only.
+    """A function that runs in a greenlet.
 
     Attributes:
         parking: looks after it while it waits.
     """
 
-    __slots__ = ("_context", "_function", "_greenlet", "_report", "_worker", "parking")
+    __slots__ = (
+        "_bridge",
+        "_context",
+        "_function",
+        "_future",
+        "_greenlet",
+        "_worker",
+        "parking",
+    )
 
     def __init__(
         self,
         worker: _Worker,
         function: Callable[[], Any],
         parking: Parking,
-        report: Callable[[Outcome], None],
+        future: asyncio.Future[Any],
     ) -> None:
         self._worker = worker
         self._function = function
-        self._report = report
+        self._future = future
+        self._bridge = get_bridge()
         self._context = contextvars.copy_context()
         self._greenlet: greenlet | None = None
         self.parking = parking
+
+    # On the event loop
+
+    def give_up(self, future: asyncio.Future[Any]) -> None:
+        """Raise ``GreenletExit`` in the function if nobody waits for it any more."""
+        if future.cancelled():
+            self._worker.turns.put(self._kill)
+
+    def _finish(self, outcome: Outcome) -> None:
+        self._worker.count -= 1
+        if not self._future.done():
+            outcome(self._future)
+
+    # In the worker's thread
 
     def begin(self) -> None:
         """Run until the function waits for the first time."""
@@ -107,10 +121,10 @@ class _View:
         self._greenlet.switch()
 
     def _run(self) -> None:
-        self._report(outcome_of(self._function, self.parking.finish))
+        outcome = outcome_of(self._function, self.parking.finish)
+        self._bridge.call(lambda: self._finish(outcome))
 
-    def kill(self) -> None:
-        """Raise ``GreenletExit`` where it waits, unless it has ended."""
+    def _kill(self) -> None:
         if self._greenlet:
             self._worker.view = self
             self._greenlet.throw()
@@ -164,7 +178,7 @@ class GreenletWaiter:
             self._greenlet.switch()
 
 
-class _Worker:
+class _Worker(Manners):
     """A thread that runs greenlets one at a time, each until it waits.
 
     Attributes:
@@ -200,13 +214,11 @@ class _Worker:
                 threading.Thread(target=self._live, name=self._name, daemon=True).start()
                 self._is_alive = True
 
-    def finish(self, future: asyncio.Future[Any], outcome: Outcome) -> None:
-        """Give the outcome of a view to who awaits it."""
-        self.count -= 1
-        if not future.done():
-            outcome(future)
-
     # In the thread
+
+    def new_waiter(self) -> GreenletWaiter:
+        """Make something on which the view can wait, once."""
+        return GreenletWaiter(self)
 
     def give_way(self) -> None:
         """Let all others go on first who could do so now."""
@@ -233,18 +245,17 @@ class _Worker:
     def _live(self) -> None:
         """Take turns until there is neither one nor a view for a while."""
         self.hub = getcurrent()
-        manners.new_waiter = partial(GreenletWaiter, self)
-        manners.give_way = self.give_way
         turns = self.turns
-        while True:
-            try:
-                turns.get(timeout=self._run_timers())()
-            except Empty:
-                if self._may_end():
-                    return
-            # The clock is looked at once for all that can go on now.
-            for _ in range(turns.qsize()):
-                turns.get()()
+        with behaving(self):
+            while True:
+                try:
+                    turns.get(timeout=self._run_timers())()
+                except Empty:
+                    if self._may_end():
+                        return
+                # The clock is looked at once for all that can go on now.
+                for _ in range(turns.qsize()):
+                    turns.get()()
 
     def _may_end(self) -> bool:
         with self._lock:

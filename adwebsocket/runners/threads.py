@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ..transport.bridge import get_bridge
-from ..transport.waiting import manners
+from ..transport.waiting import Manners, behaving
 from .base import NoParking, RunnerFull, outcome_of
 from .pacing import Pacer, Turn
 
@@ -45,7 +45,7 @@ class ThreadRunner:
     def __init__(
         self,
         max_threads: int,
-        stack_size: int = 512 * 1024,
+        stack_size: int = 2 * 1024 * 1024,
         new_parking: Callable[[], Parking] = NoParking,
     ) -> None:
         self._max_threads = max_threads
@@ -59,8 +59,8 @@ class ThreadRunner:
         """Count the functions that run now."""
         return self._running
 
-    async def run(self, function: Callable[[], ResultT]) -> ResultT:
-        """Run ``function`` in a thread of its own and give what it returns or raises.
+    def run(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
+        """Run ``function`` in a thread, and give a future of what it returns or raises.
 
         It runs in a copy of the caller's context. Cancelling gives up waiting for it; the thread
         goes on, and does not keep the process alive.
@@ -77,9 +77,12 @@ class ThreadRunner:
         thread = crew.take() or self._start_thread(crew)
         future: asyncio.Future[ResultT] = loop.create_future()
         self._running += 1
-        call = partial(contextvars.copy_context().run, function)
-        thread.give(call, self._new_parking(), partial(self._finish, future))
-        return await future
+        thread.give(
+            partial(contextvars.copy_context().run, function),
+            self._new_parking(),
+            partial(self._finish, future),
+        )
+        return future
 
     def _start_thread(self, crew: _Crew) -> _ViewThread:
         thread = _ViewThread(crew, f"websocket-view-{next(self._numbers)}")
@@ -131,7 +134,7 @@ class _Crew:
         return True
 
 
-class _ViewThread(threading.Thread):
+class _ViewThread(threading.Thread, Manners):
     """A thread that runs one view after the other.
 
     Attributes:
@@ -158,9 +161,16 @@ class _ViewThread(threading.Thread):
         self._job = (function, finish)
         self.pacer.wake(self._bell)
 
+    def new_waiter(self) -> PacedWaiter:
+        """Make something on which the view can wait, once."""
+        return PacedWaiter(self)
+
     def run(self) -> None:
         """Run what is given, until there is nothing for a while."""
-        manners.new_waiter = partial(PacedWaiter, self)
+        with behaving(self):
+            self._serve()
+
+    def _serve(self) -> None:
         while self._wait_for_job():
             assert self._job is not None
             function, finish = self._job

@@ -7,7 +7,6 @@ channel to pause and resume reading, and knows neither frames nor sockets.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from .bridge import LoopBridge
     from .channel import Channel
     from .limits import Limits
 
@@ -42,8 +42,7 @@ class Inbox:
 
     Attributes:
         ended: no message will come any more, and nothing can be sent.
-        on_low: called by a taker, in its thread, when a full inbox has room again; where that is
-            the loop's own thread, None lets the channel resume at once.
+        bridge: the way to the loop for takers in other threads; None where all take on the loop.
         on_end: called by the taker of the end, in its thread.
     """
 
@@ -52,22 +51,24 @@ class Inbox:
         "_high_bytes",
         "_high_messages",
         "_size",
+        "bridge",
         "channel",
         "ended",
         "items",
         "on_end",
-        "on_low",
         "paused",
         "waiters",
     )
 
     def __init__(self, channel: Channel, limits: Limits) -> None:
         self.channel = channel
-        self.items: deque[Item] = deque()
+        # No deque, of which an empty one takes 0.7 KB. Taking the first of a list moves the others:
+        # one read brings 43,000 messages at the most, and 2,500 of 100 bytes, which cost 2 %.
+        self.items: list[Item] = []
         self.waiters = WaitQueue()
         self.ended = False
         self.paused = False
-        self.on_low: Callable[[], None] | None = None
+        self.bridge: LoopBridge | None = None
         self.on_end: Callable[[], None] | None = None
         self._has_end = False
         self.set_limits(limits)
@@ -117,7 +118,7 @@ class Inbox:
         Raises:
             IndexError: nothing is queued.
         """
-        item = self.items.popleft()
+        item = self.items.pop(0)
         if item is END:
             # How it ended first: who sees ``ended`` may ask. And ``ended`` here, since whoever has
             # seen the end must not be told that it is yet to come.
@@ -150,7 +151,7 @@ class Inbox:
 
     def count(self) -> int:
         """Count the queued messages; the end is none."""
-        # Copying a deque is one step to other threads; its length and its last item would be two.
+        # Copying a list is one step to other threads; its length and its last item would be two.
         items = tuple(self.items)
         return len(items) - (1 if items and items[-1] is END else 0)
 
@@ -172,10 +173,10 @@ class Inbox:
                 self._report_low()
 
     def _report_low(self) -> None:
-        if self.on_low is None:
+        if self.bridge is None:
             self.channel.resume_reading()
         else:
-            self.on_low()
+            self.bridge.call(self.channel.resume_reading)
 
     def _is_low(self) -> bool:
         return (

@@ -48,7 +48,7 @@ class Outbox:
         """Wait while more is on its way to the peer than the limit allows, or until the end."""
         channel = self._channel
         while not self.has_room():
-            waiter = manners.new_waiter()
+            waiter = manners().new_waiter()
             channel.senders.append(waiter.wake)
             if self.has_room():
                 channel.senders.withdraw(waiter.wake)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from asyncio import InvalidStateError
+from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Waiter(Protocol):
@@ -42,30 +44,42 @@ class ThreadWaiter:
         self._lock.release()
 
 
-def _go_on() -> None:
-    """Go on at once: the system shares its time between threads by itself."""
+class Manners:
+    """How code waits in a thread that nobody has said anything else of."""
+
+    __slots__ = ()
+
+    def new_waiter(self) -> Waiter:
+        """Make something on which the caller can wait, once."""
+        return ThreadWaiter()
+
+    def give_way(self) -> None:
+        """Let others have a turn, where they would get none by themselves: threads do."""
 
 
-class _Manners(threading.local):
-    """How the calling thread waits. The threads of a runner have manners of their own.
-
-    Attributes:
-        new_waiter: makes something on which the caller can wait, once.
-        give_way: lets others have a turn, where they would get none by themselves.
-    """
-
-    new_waiter: Callable[[], Waiter] = ThreadWaiter
-
-    def __init__(self) -> None:
-        self.give_way: Callable[[], None] = _go_on
+_usual_manners = Manners()
+# A thread-local would take half a kilobyte for each thread.
+_manners: dict[int, Manners] = {}
 
 
-manners = _Manners()
+def manners() -> Manners:
+    """Give the manners of the calling thread."""
+    return _manners.get(get_ident(), _usual_manners)
+
+
+@contextmanager
+def behaving(manners: Manners) -> Iterator[None]:
+    """Let the calling thread wait in a way of its own; for the threads of runners."""
+    _manners[get_ident()] = manners
+    try:
+        yield
+    finally:
+        del _manners[get_ident()]
 
 
 def pause(seconds: float) -> None:
     """Let the calling view do nothing for some seconds, and others run meanwhile."""
-    manners.new_waiter().park(seconds)
+    manners().new_waiter().park(seconds)
 
 
 class WaitQueue(list["Callable[[None], object]"]):

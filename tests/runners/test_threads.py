@@ -138,7 +138,7 @@ async def test_functions_run_side_by_side_and_are_counted() -> None:
     await asyncio.gather(*[runner.run(lambda: barrier.wait(DEADLINE)) for _ in range(3)])
 
     gate = Gate()
-    running = [asyncio.create_task(runner.run(gate)) for _ in range(2)]
+    running = [runner.run(gate) for _ in range(2)]
     for _ in running:
         await gate.until_entered()
     assert runner.count() == 2
@@ -152,7 +152,7 @@ async def test_functions_run_side_by_side_and_are_counted() -> None:
 async def test_full_runner_refuses_at_once_and_has_room_again_afterwards() -> None:
     runner = ThreadRunner(2)
     gate = Gate()
-    running = [asyncio.create_task(runner.run(gate)) for _ in range(2)]
+    running = [runner.run(gate) for _ in range(2)]
     for _ in running:
         await gate.until_entered()
     called = []
@@ -183,7 +183,7 @@ async def test_what_was_set_before_is_visible_and_what_is_set_inside_stays_there
 async def test_cancelling_gives_up_waiting_and_the_function_goes_on() -> None:
     runner = ThreadRunner(1)
     gate = Gate()
-    running = asyncio.create_task(runner.run(gate))
+    running = runner.run(gate)
     await gate.until_entered()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -196,7 +196,7 @@ async def test_cancelling_gives_up_waiting_and_the_function_goes_on() -> None:
 async def test_function_that_nobody_waits_for_still_takes_its_room() -> None:
     runner = ThreadRunner(1)
     gate = Gate()
-    running = asyncio.create_task(runner.run(gate))
+    running = runner.run(gate)
     await gate.until_entered()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -213,7 +213,7 @@ def test_loop_that_ends_before_the_function_does_no_harm() -> None:
     gate = Gate()
 
     async def run() -> None:
-        running = asyncio.create_task(ThreadRunner(1).run(gate))
+        running = ThreadRunner(1).run(gate)
         await gate.until_entered()
         running.cancel()
 
@@ -226,10 +226,10 @@ async def test_waiter_wakes_its_thread() -> None:
     runner = ThreadRunner(1)
 
     def wait() -> bool:
-        waiter = manners.new_waiter()
+        waiter = manners().new_waiter()
         loop.call_soon_threadsafe(waiter.wake, None)
         return waiter.park(DEADLINE)
 
     loop = asyncio.get_running_loop()
     assert await runner.run(wait) is True
-    assert await runner.run(lambda: manners.new_waiter().park(0)) is False
+    assert await runner.run(lambda: manners().new_waiter().park(0)) is False

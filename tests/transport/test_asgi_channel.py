@@ -264,7 +264,6 @@ def test_server_that_fails_to_receive_ends_the_channel_and_is_logged(
 def test_receiving_stops_while_the_inbox_is_full(run: Run) -> None:
     async def main() -> None:
         async with connected(inbox_messages=4) as (server, channel):
-            channel.inbox.on_low = channel.resume_reading
             server.give(*(received(str(number)) for number in range(20)))
             await let_others_run(40)
             # One more than the limit closes the gate, and none was taken out behind it.

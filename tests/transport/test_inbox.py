@@ -37,9 +37,7 @@ def new_channel(loop: asyncio.AbstractEventLoop) -> Callable[..., MemoryChannel]
     """Give a function that makes a channel with limits, whose inbox is taken from on the loop."""
 
     def new(**limits: int) -> MemoryChannel:
-        channel = MemoryChannel(loop, Limits(**limits))
-        channel.inbox.on_low = channel.resume_reading
-        return channel
+        return MemoryChannel(loop, Limits(**limits))
 
     return new
 
@@ -49,7 +47,6 @@ NewChannel = "Callable[..., MemoryChannel]"
 
 async def new_inbox(**limits: int) -> Inbox:
     channel = MemoryChannel(asyncio.get_running_loop(), Limits(**limits))
-    channel.inbox.on_low = channel.resume_reading
     return channel.inbox
 
 
@@ -222,7 +219,6 @@ def test_reading_is_paused_just_as_the_marks_say(
     loop = asyncio.new_event_loop()
     loop.close()
     channel = MemoryChannel(loop, Limits(inbox_messages=most_messages, inbox_bytes=most_bytes))
-    channel.inbox.on_low = channel.resume_reading
     queued: list[int] = []
     reading = True
     for step in steps:

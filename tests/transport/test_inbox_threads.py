@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from interleaving import Interruption, interruptions
@@ -40,7 +41,7 @@ class TwoSides:
         self.channel = MemoryChannel(loop, Limits(**limits))
         self.inbox = self.channel.inbox
         self.calls: deque[Callable[[], None]] = deque()
-        self.inbox.on_low = lambda: self.calls.append(self.channel.resume_reading)
+        self.inbox.bridge = cast("LoopBridge", SimpleNamespace(call=self.calls.append))
 
     def run_loop(self) -> None:
         while self.calls:
@@ -239,7 +240,7 @@ def test_threads_take_everything_while_reading_pauses_and_resumes(
             channel.resume_reading()
             resumed.set()
 
-        inbox.on_low = partial(bridge.call, resume)
+        inbox.bridge = cast("LoopBridge", SimpleNamespace(call=lambda _: bridge.call(resume)))
         taken: list[list[Item]] = []
 
         def take() -> None:
@@ -282,7 +283,7 @@ def test_tasks_and_threads_take_from_one_inbox(run: Run) -> None:
             channel.resume_reading()
             resumed.set()
 
-        inbox.on_low = partial(bridge.call, resume)
+        inbox.bridge = cast("LoopBridge", SimpleNamespace(call=lambda _: bridge.call(resume)))
         taken: list[Item] = []
 
         async def take_in_task() -> None:
