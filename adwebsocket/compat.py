@@ -8,15 +8,14 @@ those of every other view.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import middleware as native_middleware
 from . import websocket as native
+from .caller import place_of_caller
 from .decorators import Options, decorate
 from .exceptions import ConnectionClosed
 from .protocol.codes import CloseCode
@@ -45,7 +44,6 @@ __all__ = [
 
 logger = logging.getLogger("adwebsocket")
 
-_PACKAGE: Final = str(Path(__file__).parent)
 _NOTHING: Final = object()
 
 # Seconds that the second call after the end takes; each further one takes twice as long.
@@ -251,7 +249,7 @@ class WebSocket(native.WebSocket):
             logger.warning(
                 "A view goes on reading from a WebSocket that has ended, at %s. "
                 "It should stop at the None or at the EOFError behind it.",
-                _place_of_caller(),
+                place_of_caller(),
             )
         if count > 1 and not self._is_on_loop():
             delay = min(_FIRST_BRAKE * 2 ** min(count - 2, 10), _LONGEST_BRAKE)
@@ -270,7 +268,7 @@ class WebSocket(native.WebSocket):
                 "A view has sent %d messages to a WebSocket that has ended, at %s. "
                 "send() is silent then: is_closed() tells a loop when to stop.",
                 _SENDS_TO_REPORT,
-                _place_of_caller(),
+                place_of_caller(),
             )
 
     def _wait_if_busy(self) -> bool:
@@ -365,14 +363,6 @@ def _options(*, require: bool) -> Options:
 
 
 WebSocketMiddleware.decorate_marked_view = staticmethod(accept_websocket)
-
-
-def _place_of_caller() -> str:
-    """Give file and line of the code outside this package that called it."""
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _as_bytes(item: Item | None) -> bytes | None:

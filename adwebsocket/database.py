@@ -1,30 +1,297 @@
-"""Database connections of views that live for hours.
+"""Database connections of views that live for hours: who has them meanwhile, and for how long.
 
-Sync views own their thread and so their connections. Async views have no thread: their ORM calls
-and their sync middleware share the bounded pool that is made here.
+The runners call a parking around each wait of a sync view: one kind where a view has its thread,
+another where it shares one. Async views have no thread: their ORM calls and their sync middleware
+share the bounded pool that is made here.
 """
 
 from __future__ import annotations
 
+import logging
+import queue
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-from django.db import close_old_connections
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
+from .caller import place_of_caller
 from .conf import get_settings
+from .connection_state import (
+    close,
+    discard,
+    end_request,
+    is_anybodys,
+    is_for_tests,
+    is_pooled,
+    is_shared,
+    reason_to_keep,
+    refresh,
+    thread,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("adwebsocket")
+
+
+class ThreadParking:
+    """Look after the connections of a view that has its thread for itself.
+
+    What has been open for ``WEBSOCKET_DB_IDLE_SECONDS`` of waiting is closed, or given back to a
+    pool, which happens at once. A transaction keeps its connection, and is reported.
+    """
+
+    __slots__ = ()
+
+    def begin(self) -> float | None:
+        """Close what may not stay open; give the seconds after which the rest is to be closed."""
+        opened = thread.opened
+        # A view without connections pays 0.1 us for a wait, so nothing else is looked at.
+        return _begin_wait(opened) if opened else None
+
+    def idle(self) -> None:
+        """Close what the view does not need while it waits."""
+        for connection in list(thread.opened):
+            if connection.connection is not None and not _must_stay(connection):
+                close(connection)
+
+    def end(self) -> None:
+        """See to it that the next query gets a connection that works."""
+        opened = thread.opened
+        for connection in opened:
+            refresh(connection)
+
+    def finish(self) -> None:
+        """Leave the thread as a new one is: not even a closed connection has state then."""
+        for connection in _known_connections():
+            discard(connection)
+        thread.opened.clear()
+
+
+def _begin_wait(opened: dict[BaseDatabaseWrapper, set[Any]]) -> float | None:
+    seconds = get_settings().db_idle_seconds
+    due = None
+    for connection in list(opened):
+        if connection.connection is None:
+            del opened[connection]
+        elif _must_stay(connection):
+            _report(connection)
+        elif _goes_at_once(connection, seconds):
+            close(connection)
+        else:
+            due = seconds
+    return due
+
+
+def _must_stay(connection: BaseDatabaseWrapper) -> bool:
+    return bool(reason_to_keep(connection)) or is_shared(connection)
+
+
+def _goes_at_once(connection: BaseDatabaseWrapper, seconds: float | None) -> bool:
+    return seconds == 0 or (seconds is not None and is_pooled(connection))
+
+
+def _known_connections() -> list[BaseDatabaseWrapper]:
+    """Give the connections of the calling thread, open or not, except for what others use too."""
+    known = connections.all(initialized_only=True)
+    return [connection for connection in known if not is_shared(connection)]
+
+
+_reported: Final[set[tuple[str, str]]] = set()
+
+
+def _report(connection: BaseDatabaseWrapper) -> None:
+    """Say where a view waits that keeps a connection, once for each place."""
+    reason = reason_to_keep(connection)
+    place = place_of_caller()
+    if not reason or (place, reason) in _reported or is_for_tests(connection):
+        return
+    _reported.add((place, reason))
+    logger.warning(
+        "A view waits for its WebSocket %s, at %s. It keeps its connection to the database %r "
+        "as long as it waits; %s",
+        reason,
+        place,
+        connection.alias,
+        _ADVICE[reason],
+    )
+
+
+_TRANSACTION_ADVICE: Final = (
+    "its transaction holds locks meanwhile, and 1000 such views hold 1000 connections. "
+    "Leave the transaction before the wait."
+)
+_ADVICE: Final = {
+    "inside atomic()": _TRANSACTION_ADVICE,
+    "with autocommit switched off": _TRANSACTION_ADVICE,
+    "with a cursor open": "fetch all rows before the wait, and open a new cursor behind it.",
+}
+
+
+class _Worker(threading.local):
+    """What the views of the calling thread share.
+
+    Attributes:
+        connections: by alias, those that whoever runs uses; each is in Django's ``connections``.
+        spares: by alias, those that a view displaced by its own; open, and nobody's.
+        closable: those that wait with their view and may be closed nevertheless.
+    """
+
+    def __init__(self) -> None:
+        self.connections: dict[str, BaseDatabaseWrapper] = {}
+        self.spares: dict[str, BaseDatabaseWrapper] = {}
+        self.closable: set[BaseDatabaseWrapper] = set()
+        # All of them now: a wrapper is there before it has a connection, and may have wrappers
+        # for execute() already. To ask Django at each wait would take a microsecond for each.
+        for alias in connections:
+            try:
+                self.connections[alias] = connections[alias]
+            except ImproperlyConfigured:  # nobody can use it, and perhaps nobody wants to
+                continue
+
+    def replace(self, alias: str, connection: BaseDatabaseWrapper | None = None) -> None:
+        """Let others have a connection that nobody has touched, or the one that is given."""
+        if connection is None:
+            connection = self.spares.pop(alias, None) or connections.create_connection(alias)
+        self.connections[alias] = connections[alias] = connection
+
+    def spare(self, connection: BaseDatabaseWrapper) -> None:
+        """Keep a connection that nobody uses now, but no second one."""
+        if connection.connection is None:
+            return
+        if is_anybodys(connection) and connection.alias not in self.spares:
+            self.spares[connection.alias] = connection
+        else:
+            discard(connection)
+
+    def close_idle(self) -> None:
+        """Close all that may be closed while no view runs."""
+        shared: Iterable[BaseDatabaseWrapper] = self.connections.values()
+        for connection in [*shared, *self.spares.values(), *self.closable]:
+            if connection.connection is not None and not _must_stay(connection):
+                close(connection)
+        self.spares.clear()
+        self.closable.clear()
+
+
+_worker = _Worker()
+
+
+class GreenletParking:
+    """Look after the connections of a view that shares its thread with others.
+
+    They use one connection in turn. What a view has begun with it (a transaction, a cursor, a
+    wrapper around ``execute``) makes it the view's own: it is taken away from the others while
+    the view waits, and put back when it goes on.
+    """
+
+    __slots__ = ("_aside",)
+
+    def __init__(self) -> None:
+        self._aside: dict[str, BaseDatabaseWrapper] | None = None
+
+    def begin(self) -> float | None:
+        """Set aside what is the view's own; give the seconds after which ``idle`` is due."""
+        worker = _worker
+        due = False
+        for alias, connection in worker.connections.items():
+            if (
+                connection.connection is None
+                and not connection.execute_wrappers
+                and not connection.in_atomic_block
+            ):
+                continue
+            if is_shared(connection):
+                continue
+            if not is_anybodys(connection):
+                self._set_aside(worker, alias, connection)
+            elif _goes_at_once(connection, get_settings().db_idle_seconds):
+                close(connection)
+            else:
+                due = True
+        if due or worker.spares or worker.closable:
+            return get_settings().db_idle_seconds
+        return None
+
+    def idle(self) -> None:
+        """Close what no view of the thread needs while all of them wait."""
+        _worker.close_idle()
+
+    def end(self) -> None:
+        """Put back what is the view's own, and see to it that the next query works."""
+        worker = _worker
+        if self._aside:
+            self._put_back(worker)
+        for connection in worker.connections.values():
+            refresh(connection)
+
+    def finish(self) -> None:
+        """Close what the view has left in disorder, so that the next one does not get it."""
+        worker = _worker
+        for connection in (self._aside or {}).values():
+            worker.closable.discard(connection)
+            discard(connection)
+        self._aside = None
+        for connection in _known_connections():
+            if is_anybodys(connection):
+                end_request(connection)
+                worker.connections[connection.alias] = connection
+            else:
+                discard(connection)
+                worker.replace(connection.alias)
+
+    def _set_aside(self, worker: _Worker, alias: str, connection: BaseDatabaseWrapper) -> None:
+        aside = self._aside = self._aside or {}
+        # An exception has ended the wait before this one, and nobody comes back for it.
+        if alias in aside:
+            discard(aside.pop(alias))
+        aside[alias] = connection
+        if reason_to_keep(connection):
+            _report(connection)
+        elif connection.connection is not None:
+            worker.closable.add(connection)
+        worker.replace(alias)
+
+    def _put_back(self, worker: _Worker) -> None:
+        aside, self._aside = self._aside or {}, None
+        for alias, connection in aside.items():
+            displaced = worker.connections[alias]
+            worker.replace(alias, connection)
+            worker.spare(displaced)
+            worker.closable.discard(connection)
+
+
+class _IdleQueue(queue.SimpleQueue[Any]):
+    """The jobs of a pool, whose threads close their connections when no job comes for a while."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        seconds = get_settings().db_idle_seconds
+        if block and timeout is None and thread.opened and seconds is not None:
+            try:
+                return super().get(timeout=seconds)
+            except queue.Empty:
+                ThreadParking().idle()
+        return super().get(block, timeout)
 
 
 class AsyncViewPool(ThreadPoolExecutor):
     """Threads for the blocking parts of all async views.
 
     A connection's life has no end at which Django would look after the database connections of
-    these threads, so each job does, by the rules of ``CONN_MAX_AGE``.
+    these threads, so each job does, by the rules of ``CONN_MAX_AGE``. What these let live is
+    closed when its thread had nothing to do for ``WEBSOCKET_DB_IDLE_SECONDS``.
     """
+
+    def __init__(self, max_workers: int, thread_name_prefix: str = "") -> None:
+        super().__init__(max_workers, thread_name_prefix)
+        self._work_queue = _IdleQueue()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a job and leave no stale database connection before or behind it."""
@@ -32,11 +299,20 @@ class AsyncViewPool(ThreadPoolExecutor):
 
 
 def _with_fresh_connections(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    close_old_connections()
+    _tidy_up()
     try:
         return function(*args, **kwargs)
     finally:
-        close_old_connections()
+        _tidy_up()
+
+
+def _tidy_up() -> None:
+    for connection in _known_connections():
+        if connection.in_atomic_block or connection.execute_wrappers:
+            # The next job may be another view's.
+            discard(connection)
+        else:
+            end_request(connection)
 
 
 @lru_cache(maxsize=1)

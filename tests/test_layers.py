@@ -26,13 +26,14 @@ MOST_LINES = 400
 # From the bottom up; a module may import from its own layer and from those below. A name stands
 # for a module or for a whole folder, "" for the package itself.
 LAYERS = [
-    {"_version", "exceptions"},
+    {"_version", "caller", "exceptions"},
     {"protocol"},
     {"transport"},
     {"async_websocket", "websocket", "websocket_base"},
     {"runners"},
     {
         "conf",
+        "connection_state",
         "database",
         "decorators",
         "handlers",
@@ -66,6 +67,7 @@ STRANGERS = {"runners": {"async_websocket", "websocket", "websocket_base"}}
 DJANGO = {"asgiref", "django"}
 FENCES: dict[str, set[str]] = {
     "_version": set(),
+    "caller": set(),
     "exceptions": set(),
     "protocol": {"websockets"},
     "transport": set(),
