@@ -62,6 +62,12 @@ class Database:
         """Change settings, before the connection in question is opened."""
         connections.settings[self.alias].update(settings)
 
+    def use_pool(self, **options: Any) -> None:
+        """Let the database have a pool, which Django knows from 5.1 on."""
+        if not hasattr(self.connection, "pool"):
+            pytest.skip("needs Django 5.1")
+        self.connection.settings_dict["OPTIONS"]["pool"] = {"min_size": 1, **options}
+
     def query(self) -> int:
         """Run a query, and give the number of the connection that it went over."""
         function = "pg_backend_pid" if self.is_server else "number_of_connection"

@@ -278,7 +278,7 @@ class TestRulesOfDjango:
 class TestPools:
     @in_own_thread
     def test_connection_goes_back_to_a_pool_at_once(self, postgresql: Database) -> None:
-        pool_or_skip(postgresql, max_size=1)
+        postgresql.use_pool(max_size=1)
         parking = ThreadParking()
         first = postgresql.query()
         assert parking.begin() is None
@@ -291,7 +291,7 @@ class TestPools:
 
     @in_own_thread
     def test_transaction_keeps_what_came_from_a_pool(self, postgresql: Database) -> None:
-        pool_or_skip(postgresql, max_size=1)
+        postgresql.use_pool(max_size=1)
         parking = ThreadParking()
         with transaction.atomic(postgresql.alias):
             first = postgresql.query()
@@ -367,11 +367,3 @@ class TestEndOfTheView:
 def leave_a_transaction() -> None:
     transaction.atomic().__enter__()
     ThreadParking().finish()
-
-
-def pool_or_skip(database: Database, **options: Any) -> None:
-    """Let a database have a pool, which Django knows from 5.1 on."""
-    connection = database.connection
-    if not hasattr(connection, "pool"):
-        pytest.skip("needs Django 5.1")
-    connection.settings_dict["OPTIONS"]["pool"] = {"min_size": 1, **options}
