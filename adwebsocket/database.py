@@ -135,8 +135,8 @@ _ADVICE: Final = {
 }
 
 
-class _Worker(threading.local):
-    """What the views of the calling thread share.
+class _Worker:
+    """What the views of one thread share.
 
     Attributes:
         connections: by alias, those that whoever runs uses; each is in Django's ``connections``.
@@ -144,12 +144,14 @@ class _Worker(threading.local):
         closable: those that wait with their view and may be closed nevertheless.
     """
 
+    __slots__ = ("closable", "connections", "spares")
+
     def __init__(self) -> None:
         self.connections: dict[str, BaseDatabaseWrapper] = {}
         self.spares: dict[str, BaseDatabaseWrapper] = {}
         self.closable: set[BaseDatabaseWrapper] = set()
-        # All of them now: a wrapper is there before it has a connection, and may have wrappers
-        # for execute() already. To ask Django at each wait would take a microsecond for each.
+        # All of them now: a connection may have wrappers for execute() before it is opened. To
+        # ask Django for them at each wait would take a microsecond for each.
         for alias in connections:
             try:
                 self.connections[alias] = connections[alias]
@@ -181,7 +183,14 @@ class _Worker(threading.local):
         self.closable.clear()
 
 
-_worker = _Worker()
+class _Workers(threading.local):
+    """The one of the calling thread."""
+
+    def __init__(self) -> None:
+        self.own = _Worker()
+
+
+_workers = _Workers()
 
 
 class GreenletParking:
@@ -192,23 +201,25 @@ class GreenletParking:
     the view waits, and put back when it goes on.
     """
 
-    __slots__ = ("_aside",)
+    __slots__ = ("_aside", "_worker")
 
     def __init__(self) -> None:
         self._aside: dict[str, BaseDatabaseWrapper] | None = None
+        # That of the thread in which it is called; where it is made does not matter.
+        self._worker: _Worker | None = None
 
     def begin(self) -> float | None:
         """Set aside what is the view's own; give the seconds after which ``idle`` is due."""
-        worker = _worker
+        worker = self._worker
+        if worker is None:
+            worker = self._worker = _workers.own
         due = False
         for alias, connection in worker.connections.items():
             if (
                 connection.connection is None
                 and not connection.execute_wrappers
                 and not connection.in_atomic_block
-            ):
-                continue
-            if is_shared(connection):
+            ) or is_shared(connection):
                 continue
             if not is_anybodys(connection):
                 self._set_aside(worker, alias, connection)
@@ -222,19 +233,22 @@ class GreenletParking:
 
     def idle(self) -> None:
         """Close what no view of the thread needs while all of them wait."""
-        _worker.close_idle()
+        _workers.own.close_idle()
 
     def end(self) -> None:
         """Put back what is the view's own, and see to it that the next query works."""
-        worker = _worker
+        worker = self._worker
+        if worker is None:
+            return
         if self._aside:
             self._put_back(worker)
         for connection in worker.connections.values():
-            refresh(connection)
+            if connection.connection is not None:
+                refresh(connection)
 
     def finish(self) -> None:
         """Close what the view has left in disorder, so that the next one does not get it."""
-        worker = _worker
+        worker = _workers.own
         for connection in (self._aside or {}).values():
             worker.closable.discard(connection)
             discard(connection)

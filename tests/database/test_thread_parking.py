@@ -198,6 +198,7 @@ class TestTransactions:
             assert wait(parking, idle=True) == IDLE
             assert database.is_open()
         assert len(caplog.records) == 1
+        parking.finish()
 
     @in_own_thread
     def test_transaction_of_a_test_case_is_kept_and_not_reported(
