@@ -23,7 +23,6 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_started
-from django.db import connections
 from django.http import StreamingHttpResponse
 from django.urls import get_script_prefix, set_script_prefix
 
@@ -162,16 +161,13 @@ class ASGIApplication:
     def serve_sync_view(self, request: WebSocketRequest) -> None:
         """Run middleware, view and the way back where the runner has put them."""
         set_script_prefix_of(request)
+        request_started.send(sender=ASGIApplication, scope=request.scope)
+        response = self.sync_handler.get_response(request)
         try:
-            request_started.send(sender=ASGIApplication, scope=request.scope)
-            response = self.sync_handler.get_response(request)
-            try:
-                if is_unanswered(request):
-                    refuse(request, response, b"".join(response))
-            finally:
-                finish(response)
+            if is_unanswered(request):
+                refuse(request, response, b"".join(response))
         finally:
-            connections.close_all()
+            finish(response)
 
     async def serve_async_view(self, request: WebSocketRequest) -> None:
         """The same on the event loop; what blocks there runs in a bounded pool of threads."""

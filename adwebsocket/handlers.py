@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.handlers.base import BaseHandler
-from django.db import connections
 from django.http import HttpResponse, HttpResponseBadRequest
 from django.urls import (
     get_resolver,
@@ -28,6 +27,7 @@ from django.utils.module_loading import import_string
 from .database import use_async_view_pool
 from .decorators import accept_websocket, ensure_websocket_view
 from .runners.base import RunnerFull
+from .transport.waiting import manners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -109,9 +109,15 @@ class SyncHandler(WebSocketHandler):
             result = view(request, *args, **kwargs)
             if not asyncio.iscoroutine(result):
                 return result  # a decorator outside refuses
-            return asyncio.run_coroutine_threadsafe(
+            future = asyncio.run_coroutine_threadsafe(
                 _await_with_pool(result, _remember_state()), request.channel.loop
-            ).result()
+            )
+            # Like any wait of a sync view: without a database connection, and where views share a
+            # thread, without that thread.
+            waiter = manners.new_waiter()
+            future.add_done_callback(lambda _: waiter.wake(None))
+            waiter.park(None)
+            return future.result()
 
         return call
 
@@ -141,10 +147,7 @@ class AsyncHandler(WebSocketHandler):
 
             def call() -> Any:
                 restore_state()
-                try:
-                    return view(request, *args, **kwargs)
-                finally:
-                    connections.close_all()
+                return view(request, *args, **kwargs)
 
             try:
                 return await request.runners.choose(view).run(call)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 
 from .conf import get_settings
+from .database import GreenletParking, ThreadParking
 from .decorators import runner_named_by
 from .runners.threads import ThreadRunner
 
@@ -48,7 +49,7 @@ class ViewRunners:
 
 def _make_thread_runner() -> Runner:
     settings = get_settings()
-    return ThreadRunner(settings.max_threads, settings.thread_stack_size)
+    return ThreadRunner(settings.max_threads, settings.thread_stack_size, ThreadParking)
 
 
 def _make_greenlet_runner() -> Runner:
@@ -58,7 +59,7 @@ def _make_greenlet_runner() -> Runner:
         raise ImproperlyConfigured(
             'the runner "greenlet" needs the package greenlet: pip install adwebsocket[greenlet]'
         ) from error
-    return GreenletRunner(get_settings().greenlet_workers)
+    return GreenletRunner(get_settings().greenlet_workers, GreenletParking)
 
 
 _MAKERS = {"thread": _make_thread_runner, "greenlet": _make_greenlet_runner}
