@@ -50,11 +50,15 @@ class Cluster:
             **settings,
         }
 
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect as who watches, without Django."""
+        return psycopg.connect(
+            host=str(self.directory), user=USER, dbname="postgres", autocommit=True
+        )
+
     def fetch(self, query: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Run a query on a connection of its own."""
-        with psycopg.connect(
-            host=str(self.directory), user=USER, dbname="postgres", autocommit=True
-        ) as connection:
+        with self.connect() as connection:
             cursor = connection.execute(query, arguments)
             return cursor.fetchall() if cursor.description else []
 
