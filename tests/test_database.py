@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.test import override_settings
 from django.urls import path
 
@@ -18,6 +18,7 @@ from adwebsocket.asgi import ASGIApplication
 from adwebsocket.conf import get_settings
 from adwebsocket.database import AsyncViewPool
 from tests.connections import DEADLINE, WebSocketConversation, on_event_loop
+from tests.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,10 @@ def meet(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Meeting]:
 def set_option(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
     """Change a setting of the database; all connections share one dictionary of them."""
     monkeypatch.setitem(connections["default"].settings_dict, name, value)
+
+
+def fail_to_execute(execute: object, *arguments: object) -> None:
+    raise AssertionError("the wrapper of another job")
 
 
 def is_open(link: sqlite3.Connection) -> bool:
@@ -233,6 +238,43 @@ class TestPool:
             assert is_open(seen.links[0])
             pool.submit(grow_old).result(DEADLINE)
             assert not is_open(seen.links[0])
+
+    def test_connection_that_may_be_kept_is_closed_when_nothing_is_done(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        set_option(monkeypatch, "CONN_MAX_AGE", None)
+        seen = Meeting(1)
+        with override_settings(WEBSOCKET_DB_IDLE_SECONDS=0.1), AsyncViewPool(1) as pool:
+            pool.submit(seen.query).result(DEADLINE)
+            wait_until(lambda: not is_open(seen.links[0]), "the connection to be closed")
+            pool.submit(seen.query).result(DEADLINE)
+            assert is_open(seen.links[1])
+            pool.submit(connections.close_all).result(DEADLINE)
+
+    @pytest.mark.parametrize(
+        "leave",
+        [
+            lambda: transaction.atomic().__enter__(),
+            lambda: transaction.set_autocommit(False),
+            lambda: connection.execute_wrappers.append(fail_to_execute),
+        ],
+        ids=["atomic", "autocommit", "wrapper"],
+    )
+    def test_job_finds_nothing_of_the_one_before(
+        self, leave: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        set_option(monkeypatch, "CONN_MAX_AGE", None)
+        seen = Meeting(1)
+
+        def query_and_leave() -> None:
+            seen.query()
+            leave()
+
+        with AsyncViewPool(1) as pool:
+            pool.submit(query_and_leave).result(DEADLINE)
+            assert not is_open(seen.links[0])
+            pool.submit(seen.query).result(DEADLINE)
+            pool.submit(connections.close_all).result(DEADLINE)
 
     def test_arguments_and_results_pass(self) -> None:
         with AsyncViewPool(1) as pool:

@@ -138,7 +138,8 @@ def unprivileged_user(directory: Path) -> list[str]:
     """Give a directory to a user as whom PostgreSQL runs, and the command to become that user."""
     if os.geteuid() != 0:
         return []
-    user = pwd.getpwnam("postgres")
+    names = {user.pw_name for user in pwd.getpwall()}
+    user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
     os.chown(directory, user.pw_uid, user.pw_gid)
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
