@@ -114,7 +114,7 @@ class SyncHandler(WebSocketHandler):
             )
             # Like any wait of a sync view: without a database connection, and where views share a
             # thread, without that thread.
-            waiter = manners.new_waiter()
+            waiter = manners().new_waiter()
             future.add_done_callback(lambda _: waiter.wake(None))
             waiter.park(None)
             return future.result()
