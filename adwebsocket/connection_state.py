@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -67,12 +68,16 @@ class _Thread(threading.local):
 
 
 thread = _Thread()
+# The identifiers of threads that may have something opened: to look at a thread-local makes one for
+# the thread, of half a kilobyte, and most views have no use for it.
+openers: set[int] = set()
 
 
 def _remember(*, connection: Any, **_: Any) -> None:
     """Take note of a connection that the calling thread has just opened."""
     if connection not in connections.all(initialized_only=True):
         return  # a copy, whose maker looks after it
+    openers.add(get_ident())
     for other in [other for other in thread.opened if other.connection is None]:
         del thread.opened[other]
     if isinstance(connection.make_cursor, _CursorMaker):

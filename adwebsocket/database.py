@@ -12,6 +12,7 @@ import queue
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
@@ -28,6 +29,7 @@ from .connection_state import (
     is_for_tests,
     is_pooled,
     is_shared,
+    openers,
     reason_to_keep,
     refresh,
     thread,
@@ -52,9 +54,8 @@ class ThreadParking:
 
     def begin(self) -> float | None:
         """Close what may not stay open; give the seconds after which the rest is to be closed."""
-        opened = thread.opened
         # A view without connections pays 0.1 us for a wait, so nothing else is looked at.
-        return _begin_wait(opened) if opened else None
+        return _begin_wait(thread.opened) if get_ident() in openers else None
 
     def idle(self) -> None:
         """Close what the view does not need while it waits."""
@@ -64,15 +65,17 @@ class ThreadParking:
 
     def end(self) -> None:
         """See to it that the next query gets a connection that works."""
-        opened = thread.opened
-        for connection in opened:
-            refresh(connection)
+        if get_ident() in openers:
+            for connection in thread.opened:
+                refresh(connection)
 
     def finish(self) -> None:
         """Leave the thread as a new one is: not even a closed connection has state then."""
         for connection in _known_connections():
             discard(connection)
-        thread.opened.clear()
+        if get_ident() in openers:
+            thread.opened.clear()
+            openers.discard(get_ident())
 
 
 def _begin_wait(opened: dict[BaseDatabaseWrapper, set[Any]]) -> float | None:
@@ -87,6 +90,8 @@ def _begin_wait(opened: dict[BaseDatabaseWrapper, set[Any]]) -> float | None:
             close(connection)
         else:
             due = seconds
+    if not opened:
+        openers.discard(get_ident())
     return due
 
 
@@ -184,10 +189,14 @@ class _Worker:
 
 
 class _Workers(threading.local):
-    """The one of the calling thread."""
+    """The one of the calling thread, once a view of it has waited."""
 
-    def __init__(self) -> None:
-        self.own = _Worker()
+    own: _Worker | None = None
+
+    def get(self) -> _Worker:
+        if self.own is None:
+            self.own = _Worker()
+        return self.own
 
 
 _workers = _Workers()
@@ -212,7 +221,7 @@ class GreenletParking:
         """Set aside what is the view's own; give the seconds after which ``idle`` is due."""
         worker = self._worker
         if worker is None:
-            worker = self._worker = _workers.own
+            worker = self._worker = _workers.get()
         due = False
         for alias, connection in worker.connections.items():
             if (
@@ -233,7 +242,7 @@ class GreenletParking:
 
     def idle(self) -> None:
         """Close what no view of the thread needs while all of them wait."""
-        _workers.own.close_idle()
+        _workers.get().close_idle()
 
     def end(self) -> None:
         """Put back what is the view's own, and see to it that the next query works."""
@@ -248,7 +257,7 @@ class GreenletParking:
 
     def finish(self) -> None:
         """Close what the view has left in disorder, so that the next one does not get it."""
-        worker = _workers.own
+        worker = _workers.get()
         for connection in (self._aside or {}).values():
             worker.closable.discard(connection)
             discard(connection)
