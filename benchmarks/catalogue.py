@@ -1,48 +1,62 @@
 """Every server that a benchmark can start: its name, its command and what it needs installed.
 
-The benchmarks choose from ``SERVERS`` and ``IDLE_SERVERS``, or take ``LEGACY_SERVER``; the programs
-themselves are in ``benchmarks/servers/``. It must not know how a server is started, pinned or
-measured: that is the harness.
+The benchmarks choose from ``SERVERS`` by name, with ``pick``; the programs themselves are in
+``benchmarks/servers/``. It must not know how a server is started, pinned or measured: that is the
+harness.
+
+Whoever limits the size of a message by default gets a limit that lets the largest load here pass.
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
+from benchmarks import original
 from benchmarks.generator import Load
 
 HOST = "127.0.0.1"
+LARGEST_MESSAGE = str(16 * 2**20)
+
+Command = Callable[[int, Load], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """One contender in a benchmark.
 
-    ``modules`` must be importable for it to run. ``echoes`` is False for a server that answers
-    the same bytes to everybody, so that the generator cannot tell its connections apart.
+    ``modules`` must be importable for it to run; ``original`` says that it needs the environment of
+    the original dwebsocket instead. ``environment`` is added to the variables of its process.
+    ``echoes`` is False for a server that answers the same bytes to everybody, so that the generator
+    cannot tell its connections apart. ``login`` is a page that gives the cookie which the clients
+    then send. ``why_not`` gives the reason why a load is nothing for it, or "".
     """
 
     name: str
-    command: Callable[[int, Load], list[str]]
-    modules: tuple[str, ...]
+    command: Command
+    modules: tuple[str, ...] = ()
     path: str = "/"
     echoes: bool = True
+    original: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    login: str | None = None
+    why_not: Callable[[Load], str] = lambda load: ""
 
 
-def _adwebsocket(application: str) -> Callable[[int, Load], list[str]]:
+def _adwebsocket(application: str) -> Command:
     def command(port: int, load: Load) -> list[str]:
         return [
-            *(sys.executable, "-m", "adwebsocket", application),
+            *(sys.executable, "-m", "adwebsocket", f"benchmarks.servers.{application}:application"),
             *("--host", HOST, "--port", str(port), "--log-level", "warning", "--no-access-log"),
         ]
 
     return command
 
 
-def _uvicorn(application: str) -> Callable[[int, Load], list[str]]:
+def _uvicorn(application: str) -> Command:
     def command(port: int, load: Load) -> list[str]:
         return [
-            *(sys.executable, "-m", "uvicorn", application, "--host", HOST, "--port", str(port)),
+            *(sys.executable, "-m", "uvicorn", f"benchmarks.servers.{application}:application"),
+            *("--host", HOST, "--port", str(port), "--ws-max-size", LARGEST_MESSAGE),
             *("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"),
             *("--log-level", "warning", "--no-access-log", "--lifespan", "off"),
         ]
@@ -50,53 +64,111 @@ def _uvicorn(application: str) -> Callable[[int, Load], list[str]]:
     return command
 
 
-def _script(module: str) -> Callable[[int, Load], list[str]]:
+def _daphne(application: str) -> Command:
     def command(port: int, load: Load) -> list[str]:
-        kind = ["--binary"] if load.binary else []
-        shape = ["--size", str(load.size), *kind]
-        return [sys.executable, "-m", module, "--host", HOST, "--port", str(port), *shape]
+        return [
+            *(sys.executable, "-m", "daphne", f"benchmarks.servers.{application}:application"),
+            *("--bind", HOST, "--port", str(port), "--verbosity", "0", "--no-server-name"),
+        ]
 
     return command
 
 
-_project = _adwebsocket("benchmarks.servers.adwebsocket_project:application")
-_channels = _uvicorn("benchmarks.servers.channels_project:application")
+def _granian(application: str) -> Command:
+    def command(port: int, load: Load) -> list[str]:
+        return [
+            *(sys.executable, "-m", "granian", f"benchmarks.servers.{application}:application"),
+            *("--host", HOST, "--port", str(port), "--interface", "asgi", "--loop", "uvloop"),
+            # Its limit of connections is what the queue for them holds, unless told.
+            *("--backlog", "1024", "--backpressure", "20000", "--log-level", "warning"),
+        ]
+
+    return command
+
+
+def _script(module: str, interpreter: str = sys.executable) -> Command:
+    def command(port: int, load: Load) -> list[str]:
+        kind = ["--binary"] if load.binary else []
+        shape = ["--size", str(load.size), *kind]
+        words = ["--host", HOST, "--port", str(port), *shape]
+        return [interpreter, "-m", f"benchmarks.servers.{module}", *words]
+
+    return command
+
+
+def _too_much_for_the_original(load: Load) -> str:
+    """Its sockets send text only, and it unmasks in a loop of Python: 0.2 s for 1 MB."""
+    if load.binary:
+        return "it sends nothing but text"
+    return "it would take minutes" if load.size > 65536 else ""
+
+
+_OURS = ("adwebsocket.asgi",)
+_OURS_WITH_GREENLETS = (*_OURS, "greenlet", "adwebsocket.runners.greenlets")
+_GREENLET = {"WEBSOCKET_SYNC_RUNNER": "greenlet"}
+_project = _adwebsocket("adwebsocket_project")
+_members = _adwebsocket("adwebsocket_members")
+_channels = ("channels", "uvicorn")
+_consumers = _uvicorn("channels_project")
+_consumers_on_daphne = _daphne("channels_project")
+_member_consumers = _uvicorn("channels_members")
+_raw = "raw_asgi"
 
 SERVERS = {
     server.name: server
     for server in (
-        Server("adwebsocket-async", _project, ("adwebsocket.asgi",), "/async"),
-        Server("adwebsocket-sync", _project, ("adwebsocket.asgi",), "/sync"),
-        Server("uvicorn-raw", _uvicorn("benchmarks.servers.raw_asgi:application"), ("uvicorn",)),
-        Server("channels-async", _channels, ("channels", "uvicorn"), "/async"),
-        Server("channels-sync", _channels, ("channels", "uvicorn"), "/sync"),
-        Server("picows", _script("benchmarks.servers.picows_echo"), ("picows", "uvloop")),
-        Server("limit", _script("benchmarks.servers.no_parsing"), ("uvloop",), echoes=False),
-    )
-}
-
-# For idle connections in async code; those of sync views mostly cost the stack of a thread.
-IDLE_SERVERS = {
-    server.name: server
-    for server in (
-        SERVERS["uvicorn-raw"],
-        SERVERS["channels-async"],
-        SERVERS["adwebsocket-async"],
+        Server("adwebsocket-async", _project, _OURS, "/async"),
+        Server("adwebsocket-thread", _project, _OURS, "/sync"),
         Server(
-            "adwebsocket-middleware",
-            _adwebsocket("benchmarks.servers.adwebsocket_middleware:application"),
-            ("adwebsocket.asgi",),
-            "/async",
+            "adwebsocket-greenlet",
+            _project,
+            _OURS_WITH_GREENLETS,
+            "/sync",
+            environment=_GREENLET,
+        ),
+        Server("uvicorn-raw", _uvicorn(_raw), ("uvicorn",)),
+        Server("granian-raw", _granian(_raw), ("granian", "uvloop")),
+        Server("channels-async", _consumers, _channels, "/async"),
+        Server("channels-sync", _consumers, _channels, "/sync"),
+        Server("channels-async-daphne", _consumers_on_daphne, ("channels", "daphne"), "/async"),
+        Server("channels-sync-daphne", _consumers_on_daphne, ("channels", "daphne"), "/sync"),
+        Server(
+            "dwebsocket-gevent",
+            _script("dwebsocket_gevent", str(original.INTERPRETER)),
+            original=True,
+            why_not=_too_much_for_the_original,
+        ),
+        Server("websockets", _script("websockets_echo"), ("websockets", "uvloop")),
+        Server("picows", _script("picows_echo"), ("picows", "uvloop")),
+        Server("limit", _script("no_parsing"), ("uvloop",), echoes=False),
+        # With a session and a user in every handshake.
+        Server("adwebsocket-async-member", _members, _OURS, "/async", login="/login"),
+        Server("adwebsocket-thread-member", _members, _OURS, "/sync", login="/login"),
+        Server(
+            "adwebsocket-greenlet-member",
+            _members,
+            _OURS_WITH_GREENLETS,
+            "/sync",
+            environment=_GREENLET,
+            login="/login",
+        ),
+        Server("channels-async-member", _member_consumers, _channels, "/async", login="/login"),
+        Server("channels-sync-member", _member_consumers, _channels, "/sync", login="/login"),
+        # With the middleware of ``django-admin startproject``.
+        Server("adwebsocket-middleware", _adwebsocket("adwebsocket_middleware"), _OURS, "/async"),
+        # Views that never let go; their server is not given the time to end them.
+        Server(
+            "adwebsocket-legacy",
+            lambda port, load: [
+                *_adwebsocket("dwebsocket_project")(port, load),
+                *("--timeout-graceful-shutdown", "1"),
+            ],
+            _OURS,
         ),
     )
 }
 
-# Views that never let go; their server is not given the time to end them.
-LEGACY_SERVER = Server(
-    "adwebsocket-legacy",
-    lambda port, load: [
-        *_adwebsocket("benchmarks.servers.dwebsocket_project:application")(port, load),
-        *("--timeout-graceful-shutdown", "1"),
-    ],
-    ("adwebsocket.asgi",),
-)
+
+def pick(names: Iterable[str]) -> dict[str, Server]:
+    """Return these servers by their names."""
+    return {name: SERVERS[name] for name in names}

@@ -41,7 +41,7 @@ RATIOS = (
     Ratio("adwebsocket-async", "uvicorn-raw", 1.5),
     Ratio("adwebsocket-async", "channels-async", 7),
     Ratio("adwebsocket-async", "limit", 0.55),
-    Ratio("adwebsocket-sync", "channels-sync", 5),
+    Ratio("adwebsocket-thread", "channels-sync", 5),
 )
 
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -107,7 +108,14 @@ def _compile(compiler: str, sources: list[Path], program: Path) -> None:
 
 
 def run_generator(
-    load: Load, *, host: str, port: int, path: str, server_pid: int, echoes: bool
+    load: Load,
+    *,
+    host: str,
+    port: int,
+    path: str,
+    cookie: str,
+    server_pids: Sequence[int],
+    echoes: bool,
 ) -> Measurement:
     """Put the load on one server and return what was counted.
 
@@ -116,7 +124,9 @@ def run_generator(
     """
     command = [
         *(str(compile_generator()), "--host", host, "--port", str(port), "--path", path),
-        *("--server-pid", str(server_pid), "--connections", str(load.connections)),
+        *(["--cookie", cookie] if cookie else []),
+        *(word for pid in server_pids for word in ("--server-pid", str(pid))),
+        *("--connections", str(load.connections)),
         *("--size", str(load.size), "--warmup", str(load.warmup), "--seconds", str(load.seconds)),
         *(["--binary"] if load.binary else []),
         *([] if echoes else ["--same-payload"]),

@@ -4,6 +4,7 @@ Every benchmark uses it with servers of the catalogue. It must not know what is 
 nor print: figures and errors go to the caller.
 """
 
+import http.client
 import importlib.util
 import os
 import socket
@@ -11,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -59,7 +60,7 @@ def pinned(core: int | None) -> Iterator[None]:
 
 
 def missing_modules(server: Server) -> list[str]:
-    """Return what must be installed before this server can run."""
+    """Return the modules that must be installed before this server can run."""
     return [module for module in server.modules if not _is_importable(module)]
 
 
@@ -77,10 +78,12 @@ class RunningServer:
         self.server = server
         self.load = load
         self.cores = cores
+        self.cookie = ""
         self._log = log
         self._port = _free_port()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         environment.pop("DJANGO_SETTINGS_MODULE", None)
+        environment |= server.environment
         with pinned(cores.server):
             self._process = subprocess.Popen(
                 server.command(self._port, load),
@@ -96,11 +99,20 @@ class RunningServer:
         return self._process.pid
 
     @property
+    def pids(self) -> list[int]:
+        """The process and all that it has started: granian serves from a child."""
+        return _family(self._process.pid)
+
+    @property
     def port(self) -> int:
         return self._port
 
     def wait_until_it_answers(self) -> None:
-        """Return when the port accepts connections; raise where the process died or is too slow."""
+        """Return when the port accepts connections, logged in where that is needed.
+
+        Raises:
+            BenchmarkError: the process died or is too slow.
+        """
         deadline = time.monotonic() + START_SECONDS
         while True:
             self._check_alive()
@@ -111,7 +123,22 @@ class RunningServer:
                     raise self.error(f"did not listen within {START_SECONDS:.0f} s") from None
                 time.sleep(0.05)
             else:
-                return
+                break
+        if self.server.login:
+            self.cookie = self._log_in(self.server.login)
+
+    def _log_in(self, path: str) -> str:
+        connection = http.client.HTTPConnection(HOST, self._port, timeout=START_SECONDS)
+        try:
+            connection.request("GET", path)
+            cookie = connection.getresponse().getheader("Set-Cookie")
+        except (OSError, http.client.HTTPException) as error:
+            raise self.error(f"nobody could log in: {error!r}") from error
+        finally:
+            connection.close()
+        if not cookie:
+            raise self.error("logging in gave no cookie")
+        return cookie.partition(";")[0]
 
     def measure(self) -> Measurement:
         """Put the load on the server once; raise ``BenchmarkError`` for anything but noise."""
@@ -122,7 +149,8 @@ class RunningServer:
                     host=HOST,
                     port=self._port,
                     path=self.server.path,
-                    server_pid=self.pid,
+                    cookie=self.cookie,
+                    server_pids=self.pids,
                     echoes=self.server.echoes,
                 )
         except BenchmarkError as error:
@@ -163,6 +191,16 @@ def run_server(server: Server, load: Load, cores: Cores) -> Iterator[RunningServ
             yield running
         finally:
             running.stop()
+
+
+def _family(pid: int) -> list[int]:
+    family = [pid]
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread may have ended since it was listed.
+        with suppress(OSError):
+            for child in children.read_text().split():
+                family += _family(int(child))
+    return family
 
 
 def _free_port() -> int:

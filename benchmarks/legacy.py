@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from benchmarks import BenchmarkError
-from benchmarks.catalogue import HOST, LEGACY_SERVER
+from benchmarks.catalogue import HOST, SERVERS
 from benchmarks.crowd import READY
 from benchmarks.generator import Load
 from benchmarks.harness import ROOT, Cores, RunningServer, pinned, run_server
@@ -120,7 +120,7 @@ def describe_flags(options: argparse.Namespace) -> list[str]:
 def measure(scenario: Scenario, seconds: float, cores: Cores) -> Measurement:
     """Start a server with the loops of a scenario, and time the pages that it serves beside."""
     with (
-        run_server(LEGACY_SERVER, Load(), cores) as running,
+        run_server(SERVERS["adwebsocket-legacy"], Load(), cores) as running,
         pinned(cores.client),
         crowd(scenario, running.port),
     ):

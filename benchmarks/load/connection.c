@@ -188,11 +188,14 @@ static void handle_frames(struct connection *c, const uint8_t *data, const uint8
 
 static void send_request(struct connection *c)
 {
-    char request[1024];
+    char request[4096];
     int length = snprintf(request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n",
-        option.path, option.host, option.port, KEY);
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s%s%s\r\n",
+        option.path, option.host, option.port, KEY, option.cookie ? "Cookie: " : "",
+        option.cookie ? option.cookie : "", option.cookie ? "\r\n" : "");
+    if (length >= (int)sizeof request)
+        fail(c, "the path or the cookie is too long");
     if (send(c->fd, request, length, MSG_NOSIGNAL) != length)
         fail(c, "cannot send the handshake: %s", strerror(errno));
     c->response = calloc(1, MAX_RESPONSE + 1);

@@ -8,7 +8,8 @@
 #include <stdint.h>
 
 enum { OPCODE_CONTINUATION = 0, OPCODE_TEXT = 1, OPCODE_BINARY = 2,
-       OPCODE_CLOSE = 8, OPCODE_PING = 9, OPCODE_PONG = 10 };
+       OPCODE_CLOSE = 8, OPCODE_PING = 9, OPCODE_PONG = 10,
+       MAX_PROCESSES = 16 };
 
 struct connection {
     int fd;
@@ -25,8 +26,8 @@ struct connection {
 };
 
 extern struct options {
-    const char *host, *path;
-    int port, connections, server_pid;
+    const char *host, *path, *cookie;
+    int port, connections, server_pids[MAX_PROCESSES], server_processes;
     size_t size;
     double warmup, seconds;
     uint8_t opcode;

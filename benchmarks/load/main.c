@@ -56,10 +56,21 @@ static double now(void) { return read_clock(CLOCK_MONOTONIC); }
 /* The kernel's own sum over all threads, in nanoseconds; /proc would give ticks of 10 ms. */
 static double read_server_clock(void)
 {
-    clockid_t clock;
-    if (clock_getcpuclockid(option.server_pid, &clock))
-        fail(NULL, "no process has the id %d", option.server_pid);
-    return read_clock(clock);
+    double sum = 0;
+    for (int i = 0; i < option.server_processes; i++) {
+        clockid_t clock;
+        if (clock_getcpuclockid(option.server_pids[i], &clock))
+            fail(NULL, "no process has the id %d", option.server_pids[i]);
+        sum += read_clock(clock);
+    }
+    return sum;
+}
+
+static void add_server_process(int pid)
+{
+    if (option.server_processes == MAX_PROCESSES)
+        fail(NULL, "the server has more than %d processes", MAX_PROCESSES);
+    option.server_pids[option.server_processes++] = pid;
 }
 
 static void send_next(struct connection *c)
@@ -150,11 +161,13 @@ static void measure_echo(void)
 
 static void parse_options(int count, char **words)
 {
-    enum { HOST = 1, PORT, PATH, CONNECTIONS, SIZE, WARMUP, SECONDS, BINARY, SAME, SERVER_PID };
+    enum { HOST = 1, PORT, PATH, CONNECTIONS, SIZE, WARMUP, SECONDS, BINARY, SAME, SERVER_PID,
+           COOKIE };
     static const struct option names[] = {
         {"host", required_argument, NULL, HOST},
         {"port", required_argument, NULL, PORT},
         {"path", required_argument, NULL, PATH},
+        {"cookie", required_argument, NULL, COOKIE},
         {"connections", required_argument, NULL, CONNECTIONS},
         {"size", required_argument, NULL, SIZE},
         {"warmup", required_argument, NULL, WARMUP},
@@ -168,13 +181,14 @@ static void parse_options(int count, char **words)
         case HOST: option.host = optarg; break;
         case PORT: option.port = atoi(optarg); break;
         case PATH: option.path = optarg; break;
+        case COOKIE: option.cookie = optarg; break;
         case CONNECTIONS: option.connections = atoi(optarg); break;
         case SIZE: option.size = strtoul(optarg, NULL, 10); break;
         case WARMUP: option.warmup = atof(optarg); break;
         case SECONDS: option.seconds = atof(optarg); break;
         case BINARY: option.opcode = OPCODE_BINARY; break;
         case SAME: option.stamped = false; break;
-        case SERVER_PID: option.server_pid = atoi(optarg); break;
+        case SERVER_PID: add_server_process(atoi(optarg)); break;
         default: exit(2);
         }
     }

@@ -4,6 +4,8 @@ The catalogue serves it with ``python -m adwebsocket``. It has no middleware and
 like its peers beside it, and must not use anything but the public names.
 """
 
+import os
+
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import path
@@ -11,7 +13,13 @@ from django.urls import path
 from adwebsocket import require_websocket
 from adwebsocket.asgi import get_asgi_application
 
-settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="benchmark")
+settings.configure(
+    ROOT_URLCONF=__name__,
+    ALLOWED_HOSTS=["*"],
+    SECRET_KEY="benchmark",
+    WEBSOCKET_SYNC_RUNNER=os.environ.get("WEBSOCKET_SYNC_RUNNER", "thread"),
+    WEBSOCKET_MAX_THREADS=20_000,
+)
 
 
 @require_websocket
