@@ -104,7 +104,7 @@ def _too_much_for_the_original(load: Load) -> str:
 
 
 _OURS = ("adwebsocket.asgi",)
-_OURS_WITH_GREENLETS = (*_OURS, "greenlet", "adwebsocket.runners.greenlets")
+_OURS_WITH_GREENLETS = (*_OURS, "greenlet")
 _GREENLET = {"WEBSOCKET_SYNC_RUNNER": "greenlet"}
 _project = _adwebsocket("adwebsocket_project")
 _members = _adwebsocket("adwebsocket_members")
@@ -167,6 +167,30 @@ SERVERS = {
         ),
     )
 }
+
+
+# How those who read a plot or a table in the documentation know them.
+TITLES = {
+    "adwebsocket-async": "adwebsocket, async view",
+    "adwebsocket-greenlet": "adwebsocket, sync view, greenlets",
+    "adwebsocket-thread": "adwebsocket, sync view, threads",
+    "uvicorn-raw": "uvicorn, raw ASGI",
+    "granian-raw": "granian, raw ASGI",
+    "channels-async": "Channels, async consumer, uvicorn",
+    "channels-sync": "Channels, sync consumer, uvicorn",
+    "channels-async-daphne": "Channels, async consumer, Daphne",
+    "channels-sync-daphne": "Channels, sync consumer, Daphne",
+    "dwebsocket-gevent": "dwebsocket 0.5.12, sync view, gevent",
+    "websockets": "websockets, uvloop",
+    "picows": "picows (Cython)",
+    "limit": "uvloop that parses nothing: the limit",
+    "adwebsocket-middleware": "adwebsocket, async view, seven middlewares",
+}
+
+
+def title_of(name: str) -> str:
+    """Return what documentation calls a server; a member's is that of the server without."""
+    return TITLES.get(name.removesuffix("-member"), name)
 
 
 def pick(names: Iterable[str]) -> dict[str, Server]:

@@ -20,13 +20,20 @@ from benchmarks import BenchmarkError
 
 SOURCE = Path(__file__).parent / "load"
 COMPILER_FLAGS = ("-O2", "-Wall", "-Wextra")
+# Loopback addresses that clients connect from where they do it again and again: each has some
+# 28,000 ports.
+SOURCE_ADDRESSES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the clients do: each connection sends its next message when its echo came.
+    """What the clients do.
 
-    ``size`` is in bytes; ``warmup`` and ``seconds`` are the times before and while it counts.
+    ``mode`` is "echo", where each connection sends its next message when its echo came; "connect",
+    where each client connects, has one message echoed, closes and begins again; or "burst", where
+    all connections are silent until each one is sent a message at once. ``size`` is in bytes;
+    ``warmup`` and ``seconds`` are the times before and while it counts; a burst takes as long as it
+    takes.
     """
 
     connections: int = 100
@@ -34,26 +41,44 @@ class Load:
     binary: bool = False
     warmup: float = 0.5
     seconds: float = 2.0
+    mode: str = "echo"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a load goes: the address, the cookie or "", and the processes that serve there."""
+
+    host: str
+    port: int
+    path: str
+    cookie: str
+    pids: Sequence[int]
+    echoes: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one run of the generator counted between the end of its warm-up and its end."""
+    """What one run of the generator counted between the end of its warm-up and its end.
 
-    messages: int
+    ``count`` is of messages that were sent, echoed and verified, or in the mode "connect" of
+    connections that were opened, used and closed.
+    """
+
+    connections: int
+    count: int
     seconds: float
     client_cpu_seconds: float
     server_cpu_seconds: float
 
     @property
     def rate(self) -> float:
-        """Messages per second, each sent, echoed and verified."""
-        return self.messages / self.seconds
+        """Messages, or connections, per second."""
+        return self.count / self.seconds
 
     @property
     def microseconds(self) -> float:
-        """Processor time of the server per message: other programs on its core do not change it."""
-        return self.server_cpu_seconds / max(self.messages, 1) * 1e6
+        """Processor time of the server for each: other programs on its core do not change it."""
+        return self.server_cpu_seconds / max(self.count, 1) * 1e6
 
     @property
     def server_busy(self) -> float:
@@ -107,29 +132,21 @@ def _compile(compiler: str, sources: list[Path], program: Path) -> None:
         output.replace(program)
 
 
-def run_generator(
-    load: Load,
-    *,
-    host: str,
-    port: int,
-    path: str,
-    cookie: str,
-    server_pids: Sequence[int],
-    echoes: bool,
-) -> Measurement:
+def run_generator(load: Load, target: Target) -> Measurement:
     """Put the load on one server and return what was counted.
 
     Raise ``BenchmarkError`` with the generator's own sentence where an echo was wrong or late, or
     a connection was refused or lost.
     """
     command = [
-        *(str(compile_generator()), "--host", host, "--port", str(port), "--path", path),
-        *(["--cookie", cookie] if cookie else []),
-        *(word for pid in server_pids for word in ("--server-pid", str(pid))),
-        *("--connections", str(load.connections)),
-        *("--size", str(load.size), "--warmup", str(load.warmup), "--seconds", str(load.seconds)),
+        *(str(compile_generator()), "--host", target.host, "--port", str(target.port)),
+        *("--path", target.path, *(["--cookie", target.cookie] if target.cookie else [])),
+        *(word for pid in target.pids for word in ("--server-pid", str(pid))),
+        *("--mode", load.mode, "--connections", str(load.connections), "--size", str(load.size)),
+        *("--warmup", str(load.warmup), "--seconds", str(load.seconds)),
+        *(["--sources", str(SOURCE_ADDRESSES)] if load.mode == "connect" else []),
         *(["--binary"] if load.binary else []),
-        *([] if echoes else ["--same-payload"]),
+        *([] if target.echoes else ["--same-payload"]),
     ]
     # The generator gives up by itself when nothing moves for 20 s; this is for a fault in it.
     limit = load.warmup + load.seconds + 120
@@ -139,10 +156,4 @@ def run_generator(
         raise BenchmarkError(f"the load generator did not end within {limit:.0f} s") from None
     if result.returncode:
         raise BenchmarkError(result.stderr.strip() or f"exit code {result.returncode}")
-    figures = json.loads(result.stdout)
-    return Measurement(
-        messages=figures["messages"],
-        seconds=figures["seconds"],
-        client_cpu_seconds=figures["client_cpu_seconds"],
-        server_cpu_seconds=figures["server_cpu_seconds"],
-    )
+    return Measurement(**json.loads(result.stdout))

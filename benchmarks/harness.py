@@ -19,7 +19,7 @@ from typing import IO
 
 from benchmarks import BenchmarkError
 from benchmarks.catalogue import HOST, Server
-from benchmarks.generator import Load, Measurement, run_generator
+from benchmarks.generator import Load, Measurement, Target, run_generator
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
@@ -141,24 +141,24 @@ class RunningServer:
         return cookie.partition(";")[0]
 
     def measure(self) -> Measurement:
-        """Put the load on the server once; raise ``BenchmarkError`` for anything but noise."""
+        """Put its load on the server once.
+
+        Raises:
+            BenchmarkError: anything went wrong; being slow is nothing wrong.
+        """
         try:
             with pinned(self.cores.client):
-                measurement = run_generator(
-                    self.load,
-                    host=HOST,
-                    port=self._port,
-                    path=self.server.path,
-                    cookie=self.cookie,
-                    server_pids=self.pids,
-                    echoes=self.server.echoes,
-                )
+                measurement = run_generator(self.load, self._target())
         except BenchmarkError as error:
             raise self.error(str(error)) from None
         self._check_alive()
-        if measurement.messages == 0:
-            raise self.error("echoed nothing while it was measured")
+        if measurement.count == 0:
+            raise self.error("answered nothing while it was measured")
         return measurement
+
+    def _target(self) -> Target:
+        path, echoes = self.server.path, self.server.echoes
+        return Target(HOST, self._port, path, self.cookie, self.pids, echoes)
 
     def stop(self) -> None:
         """End the process, kindly first; never raises for one that is gone."""

@@ -30,8 +30,8 @@ def choose_servers(servers: Mapping[str, Server], only: Sequence[str] | None) ->
         except BenchmarkError as error:
             # No distribution has a Python as old as the original needs: CI may be without it.
             if os.environ.get("CI") and not isinstance(error, original.NoInterpreterError):
-                raise
-            complain(f"skipped: {error}")
+                raise BenchmarkError(f"{name}: {error}") from error
+            complain(f"skipped: {name}: {error}")
         else:
             chosen.append(servers[name])
     if not chosen:
@@ -41,18 +41,23 @@ def choose_servers(servers: Mapping[str, Server], only: Sequence[str] | None) ->
 
 def _prepare(server: Server) -> None:
     if missing := missing_modules(server):
-        raise BenchmarkError(f"{server.name} needs {', '.join(missing)} (pip install -e .[bench])")
+        raise BenchmarkError(f"{', '.join(missing)} must be installed (pip install -e .[bench])")
     if server.original:
         original.make_environment()
 
 
-def describe_machine(cores: Cores) -> list[str]:
-    """Return lines that say where and with what this run measures."""
+def describe_machine(cores: Cores, servers: Sequence[Server] = ()) -> list[str]:
+    """Return lines that say where and with what this run measures.
+
+    ``servers`` are those that take part; the original's versions are told where it is one.
+    """
+    with_original = any(server.original for server in servers)
     return [
         f"machine   {processor()}, {os.cpu_count()} cores, {memory()}",
         f"system    {platform.system()} {platform.release().partition('-')[0]}",
         f"python    {platform.python_implementation()} {platform.python_version()}",
         f"packages  {', '.join(package_versions())}",
+        *([f"original  {original.describe_environment()}"] if with_original else []),
         f"pinning   {describe_pinning(cores)}",
     ]
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { MAX_RESPONSE = 16 * 1024, READ_SIZE = 256 * 1024, STAMP_SIZE = 8 };
 
@@ -101,6 +102,7 @@ static void send_control(struct connection *c, uint8_t opcode, const uint8_t *da
 void send_close(struct connection *c)
 {
     send_control(c, OPCODE_CLOSE, (const uint8_t[]){1000 >> 8, 1000 & 0xff}, 2);
+    c->state = CLOSING;
 }
 
 static bool is_control(const struct connection *c) { return c->header[0] & 8; }
@@ -150,10 +152,12 @@ static void handle_payload(struct connection *c, const uint8_t *data, size_t len
 static void handle_frame_end(struct connection *c)
 {
     uint8_t opcode = c->header[0] & 15;
-    if (opcode == OPCODE_CLOSE)
+    if (opcode == OPCODE_CLOSE && c->state == OPEN)
         fail(c, "the server closed with code %d",
              c->control_length < 2 ? 1005 : c->control[0] << 8 | c->control[1]);
-    if (opcode == OPCODE_PING)
+    if (opcode == OPCODE_CLOSE)
+        c->state = CLOSED;
+    if (opcode == OPCODE_PING && c->state == OPEN)
         send_control(c, OPCODE_PONG, c->control, c->control_length);
     if (is_control(c) || !is_final(c))
         return;
@@ -167,7 +171,7 @@ static void handle_frame_end(struct connection *c)
 /* The server may split its frames anywhere, so each step keeps what it has in the connection. */
 static void handle_frames(struct connection *c, const uint8_t *data, const uint8_t *end)
 {
-    while (data < end) {
+    while (data < end && c->state != CLOSED) {
         if (c->header_length < header_size(c)) {
             c->header[c->header_length++] = *data++;
             if (c->header_length < header_size(c))
@@ -184,6 +188,7 @@ static void handle_frames(struct connection *c, const uint8_t *data, const uint8
             c->header_length = 0;
         }
     }
+    c->goes_on = c->state == CLOSED && data < end;
 }
 
 static void send_request(struct connection *c)
@@ -223,24 +228,45 @@ static void handle_response(struct connection *c, const uint8_t *data, size_t le
     c->response = NULL;
 }
 
+/* The server closes first (RFC 6455, section 7.1.1), so what stays in TIME_WAIT is its end, and the
+ * client's port is free again at once. Only a server that goes on behind its close frame is left:
+ * with dwebsocket the WSGI server sends a page then and waits for another request. */
+static void end_connection(struct connection *c)
+{
+    close(c->fd);
+    handle_end(c);
+}
+
 static void read_all(struct connection *c)
 {
     static uint8_t input[READ_SIZE];
     ssize_t n;
     do {
         n = recv(c->fd, input, sizeof input, 0);
-        if (n < 0 && errno == EAGAIN)
+        if (n < 0 && errno == EAGAIN) {
+            /* What the server still writes may wait for this ACK, which can take 40 ms otherwise. */
+            if (c->state == CLOSED)
+                setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
             return;
+        }
+        if (c->state == CLOSED && (n >= 0 || errno == ECONNRESET)) {
+            end_connection(c);
+            return;
+        }
         if (n < 0)
             fail(c, "cannot receive: %s", strerror(errno));
         if (n == 0)
             fail(c, "the server dropped the connection");
-        if (c->state == OPEN)
-            handle_frames(c, input, input + n);
-        else
+        if (c->state == UPGRADING)
             handle_response(c, input, n);
+        else
+            handle_frames(c, input, input + n);
+        if (c->goes_on) {
+            end_connection(c);
+            return;
+        }
         /* A short read has emptied the socket: asking again would cost a system call a message. */
-    } while (n == sizeof input);
+    } while (n == sizeof input || c->state == CLOSED);
 }
 
 void handle_event(struct connection *c, uint32_t events)
@@ -260,18 +286,32 @@ void handle_event(struct connection *c, uint32_t events)
         read_all(c);
 }
 
+/* Thousands of connections a second use up the ports of one address: the clients have several, all
+ * of them on the loopback interface. The port is chosen by connect(), not by bind(). */
+static void bind_to_source(const struct connection *c)
+{
+    struct sockaddr_in source = {.sin_family = AF_INET};
+    if (!option.sources)
+        return;
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + c->number % option.sources);
+    setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
+    if (bind(c->fd, (struct sockaddr *)&source, sizeof source))
+        fail(c, "cannot use a further loopback address: %s", strerror(errno));
+}
+
 void start_connection(struct connection *c, int epoll, uint32_t number)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(option.port)};
     /* Edge-triggered and for both directions from the start: no epoll_ctl call ever again. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
-    c->number = number;
+    *c = (struct connection){.number = number, .sequence = c->sequence};
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->fd < 0)
         fail(c, "cannot open a socket: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if (!inet_pton(AF_INET, option.host, &address.sin_addr))
         fail(c, "--host takes an IPv4 address, got %s", option.host);
+    bind_to_source(c);
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
         fail(c, "cannot connect: %s", strerror(errno));
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event))

@@ -1,6 +1,6 @@
 /* What the load generator's two halves share: main.c says what to measure, connection.c how to
- * speak WebSocket. connection.c must not know why it connects or sends, so that further ways to
- * measure (connect, idle, burst) need no second client.
+ * speak WebSocket. connection.c must not know why it connects or sends, so that no way to measure
+ * needs a second client.
  */
 #pragma once
 #include <stdbool.h>
@@ -13,8 +13,8 @@ enum { OPCODE_CONTINUATION = 0, OPCODE_TEXT = 1, OPCODE_BINARY = 2,
 
 struct connection {
     int fd;
-    enum { CONNECTING, UPGRADING, OPEN } state;
-    bool awaiting_echo, in_message;
+    enum { CONNECTING, UPGRADING, OPEN, CLOSING, CLOSED } state;
+    bool awaiting_echo, in_message, goes_on;
     uint32_t number, sequence;
     char *response; /* only while UPGRADING */
     size_t response_length;
@@ -27,7 +27,7 @@ struct connection {
 
 extern struct options {
     const char *host, *path, *cookie;
-    int port, connections, server_pids[MAX_PROCESSES], server_processes;
+    int port, connections, sources, server_pids[MAX_PROCESSES], server_processes;
     size_t size;
     double warmup, seconds;
     uint8_t opcode;
@@ -44,4 +44,5 @@ void handle_event(struct connection *c, uint32_t events);
 /* main.c */
 void handle_open(struct connection *c);
 void handle_echo(struct connection *c);
+void handle_end(struct connection *c);
 _Noreturn void fail(const struct connection *c, const char *format, ...);

@@ -1,4 +1,4 @@
-/* The load generator: N WebSocket clients in one thread, closed loop, every echo verified.
+/* The load generator: N WebSocket clients in one thread, every echo verified.
  *
  * benchmarks/generator.py compiles and runs it; it prints one JSON object, or one sentence on
  * stderr and exits with 1. It must not know which server it talks to.
@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
 
@@ -28,9 +29,23 @@ struct options option = {.host = "127.0.0.1", .path = "/", .connections = 100, .
                          .warmup = 0.5, .seconds = 2, .opcode = OPCODE_TEXT, .stamped = true};
 
 static struct connection *connections;
-static int epoll, started, opened, outstanding;
+static int epoll, started, opened, outstanding, ended;
 static bool running;
-static uint64_t messages;
+/* What is counted: echoes, or connections from beginning to end. */
+static uint64_t counted;
+
+/* A way to measure, and what it does when a connection is open, has its echo, is closed. */
+static const struct mode {
+    const char *name;
+    void (*measure)(void);
+    void (*handle_open)(struct connection *c);
+    void (*handle_echo)(struct connection *c);
+    void (*handle_end)(struct connection *c);
+} *mode;
+
+void handle_open(struct connection *c) { mode->handle_open(c); }
+void handle_echo(struct connection *c) { mode->handle_echo(c); }
+void handle_end(struct connection *c) { mode->handle_end(c); }
 
 void fail(const struct connection *c, const char *format, ...)
 {
@@ -79,20 +94,6 @@ static void send_next(struct connection *c)
     send_message(c);
 }
 
-void handle_open(struct connection *c)
-{
-    (void)c;
-    opened++;
-}
-
-void handle_echo(struct connection *c)
-{
-    messages++;
-    outstanding--;
-    if (running)
-        send_next(c);
-}
-
 /* Handle what happens within 10 ms; the callers repeat it until what they wait for is there. */
 static void run_once(void)
 {
@@ -104,8 +105,8 @@ static void run_once(void)
     if (count > 0 || last_event == 0)
         last_event = now();
     else if (now() - last_event > STALL_SECONDS)
-        fail(NULL, "nothing happened for %d s: %d of %d connections open, %d echoes missing",
-             STALL_SECONDS, opened, option.connections, outstanding);
+        fail(NULL, "nothing happened for %d s: %d of %d connections open, %d echoes missing, %d "
+             "connections ended", STALL_SECONDS, opened, option.connections, outstanding, ended);
 }
 
 static void run_for(double seconds)
@@ -123,50 +124,161 @@ static void open_all(void)
     }
 }
 
-static void start_all(void)
+static void send_to_all(void)
 {
-    running = true;
     for (int i = 0; i < option.connections; i++)
         send_next(&connections[i]);
 }
 
 /* Every last echo must come too, or a server could starve some connections unnoticed. */
-static void finish_all(void)
+static void wait_for_echoes(void)
 {
-    running = false;
     while (outstanding > 0)
         run_once();
-    for (int i = 0; i < option.connections; i++)
-        send_close(&connections[i]);
 }
 
+/* Whoever still handles ends of connections would be in the way of the next to be measured. */
+static void close_all(void)
+{
+    for (int i = 0; i < option.connections; i++)
+        send_close(&connections[i]);
+    while (option.stamped && ended < option.connections)
+        run_once();
+}
+
+static struct {
+    uint64_t counted;
+    double time, server, client;
+} before;
+
+static void start_measuring(void)
+{
+    before.counted = counted;
+    before.server = read_server_clock();
+    before.client = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    before.time = now();
+}
+
+static void stop_measuring(void)
+{
+    double seconds = now() - before.time;
+    double client = read_clock(CLOCK_PROCESS_CPUTIME_ID) - before.client;
+    double server = read_server_clock() - before.server;
+    printf("{\"connections\": %d, \"count\": %llu, \"seconds\": %.6f, "
+           "\"client_cpu_seconds\": %.6f, \"server_cpu_seconds\": %.6f}\n",
+           option.connections, (unsigned long long)(counted - before.counted), seconds, client,
+           server);
+}
+
+static void count_opened(struct connection *c)
+{
+    (void)c;
+    opened++;
+}
+
+static void count_echo(struct connection *c)
+{
+    counted++;
+    outstanding--;
+    if (running)
+        send_next(c);
+}
+
+static void count_ended(struct connection *c)
+{
+    (void)c;
+    ended++;
+}
+
+/* All connections exchange messages as fast as they can. */
 static void measure_echo(void)
 {
     open_all();
-    start_all();
+    running = true;
+    send_to_all();
     run_for(option.warmup);
-    uint64_t messages_before = messages;
-    double server_before = read_server_clock(), client_before = read_clock(CLOCK_PROCESS_CPUTIME_ID);
-    double start = now();
+    start_measuring();
     run_for(option.seconds);
-    double elapsed = now() - start;
-    double client = read_clock(CLOCK_PROCESS_CPUTIME_ID) - client_before;
-    double server = read_server_clock() - server_before;
-    uint64_t measured = messages - messages_before;
-    finish_all();
-    printf("{\"messages\": %llu, \"seconds\": %.6f, \"errors\": 0, "
-           "\"client_cpu_seconds\": %.6f, \"server_cpu_seconds\": %.6f}\n",
-           (unsigned long long)measured, elapsed, client, server);
+    /* With less than one for each, the figure would be of those that happen to be served first. */
+    while (counted - before.counted < (uint64_t)option.connections)
+        run_once();
+    stop_measuring();
+    running = false;
+    wait_for_echoes();
+    close_all();
+}
+
+/* Each client connects, has one message echoed, closes, and does so again. */
+static void measure_connect(void)
+{
+    running = true;
+    for (int i = 0; i < option.connections; i++)
+        start_connection(&connections[i], epoll, i);
+    run_for(option.warmup);
+    start_measuring();
+    run_for(option.seconds);
+    stop_measuring();
+    running = false;
+    while (ended < option.connections)
+        run_once();
+}
+
+static void connect_again(struct connection *c)
+{
+    counted++;
+    if (running)
+        start_connection(c, epoll, c->number);
+    else
+        ended++;
+}
+
+/* All connections are silent, then each one is sent a message at once: when is the last one back?
+ * An echo beforehand shows that whoever answers has begun, and waits. */
+static void measure_burst(void)
+{
+    open_all();
+    run_for(option.warmup);
+    start_measuring();
+    send_to_all();
+    wait_for_echoes();
+    stop_measuring();
+    close_all();
+}
+
+static void count_opened_or_echo(struct connection *c)
+{
+    (void)c;
+    outstanding--;
+    if (opened < option.connections)
+        opened++;
+    else
+        counted++;
+}
+
+static const struct mode modes[] = {
+    {"echo", measure_echo, count_opened, count_echo, count_ended},
+    {"connect", measure_connect, send_message, send_close, connect_again},
+    {"burst", measure_burst, send_next, count_opened_or_echo, count_ended},
+};
+
+static const struct mode *find_mode(const char *name)
+{
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (!strcmp(modes[i].name, name))
+            return &modes[i];
+    fail(NULL, "--mode takes echo, connect or burst, got %s", name);
 }
 
 static void parse_options(int count, char **words)
 {
     enum { HOST = 1, PORT, PATH, CONNECTIONS, SIZE, WARMUP, SECONDS, BINARY, SAME, SERVER_PID,
-           COOKIE };
+           COOKIE, SOURCES, MODE };
     static const struct option names[] = {
         {"host", required_argument, NULL, HOST},
         {"port", required_argument, NULL, PORT},
         {"path", required_argument, NULL, PATH},
+        {"sources", required_argument, NULL, SOURCES},
+        {"mode", required_argument, NULL, MODE},
         {"cookie", required_argument, NULL, COOKIE},
         {"connections", required_argument, NULL, CONNECTIONS},
         {"size", required_argument, NULL, SIZE},
@@ -181,6 +293,8 @@ static void parse_options(int count, char **words)
         case HOST: option.host = optarg; break;
         case PORT: option.port = atoi(optarg); break;
         case PATH: option.path = optarg; break;
+        case MODE: mode = find_mode(optarg); break;
+        case SOURCES: option.sources = atoi(optarg); break;
         case COOKIE: option.cookie = optarg; break;
         case CONNECTIONS: option.connections = atoi(optarg); break;
         case SIZE: option.size = strtoul(optarg, NULL, 10); break;
@@ -196,10 +310,11 @@ static void parse_options(int count, char **words)
 
 int main(int count, char **words)
 {
+    mode = modes;
     parse_options(count, words);
     connections = calloc(option.connections, sizeof *connections);
     epoll = epoll_create1(0);
     build_message();
-    measure_echo();
+    mode->measure();
     return 0;
 }
