@@ -284,6 +284,7 @@ class TestEndOfTheView:
     def test_next_view_of_the_thread_finds_nothing_of_it(
         self, database: Database, leave: Callable[[str], None], waits: bool
     ) -> None:
+        database.set(CONN_MAX_AGE=None)
         view = GreenletParking()
         first = database.query()
         leave(database.alias)

@@ -90,6 +90,15 @@ class TestOutsideTransactions:
         assert database.is_open()
 
     @in_own_thread
+    def test_copy_of_a_connection_is_its_makers(self, database: Database) -> None:
+        parking = ThreadParking()
+        copy = database.connection.copy()
+        copy.ensure_connection()
+        assert wait(parking) is None
+        assert copy.connection is not None
+        copy.close()
+
+    @in_own_thread
     def test_wrapper_around_execute_survives_the_closing(self, database: Database) -> None:
         parking = ThreadParking()
         statements = []
@@ -137,6 +146,31 @@ class TestCursors:
         del cursor
         wait(parking, idle=True)
         assert not database.is_open()
+
+    @in_own_thread
+    def test_cursor_keeps_a_connection_that_is_too_old(self, database: Database) -> None:
+        database.set(CONN_MAX_AGE=3600)
+        parking = ThreadParking()
+        cursor = database.connection.cursor()
+        cursor.execute("SELECT 1")
+        database.connection.close_at = 0
+        wait(parking)
+        assert cursor.fetchone() == (1,)
+        cursor.close()
+        wait(parking)
+        assert not database.is_open()
+
+    @in_own_thread
+    def test_cursor_that_was_lost_does_not_keep_the_next_connection(
+        self, database: Database
+    ) -> None:
+        parking = ThreadParking()
+        cursor = database.connection.cursor()
+        database.connection.close()
+        database.query()
+        wait(parking, idle=True)
+        assert not database.is_open()
+        del cursor
 
     @in_own_thread
     def test_rows_are_read_to_the_end_in_chunks(self, postgresql: Database) -> None:
