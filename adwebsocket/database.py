@@ -188,18 +188,20 @@ class _Worker:
         self.closable.clear()
 
 
-class _Workers(threading.local):
-    """The one of the calling thread, once a view of it has waited."""
+class _Own(threading.local):
+    """The worker of the calling thread, made when a view waits there or ends."""
 
-    own: _Worker | None = None
-
-    def get(self) -> _Worker:
-        if self.own is None:
-            self.own = _Worker()
-        return self.own
+    worker: _Worker | None = None
 
 
-_workers = _Workers()
+_own = _Own()
+
+
+def _get_worker() -> _Worker:
+    worker = _own.worker
+    if worker is None:
+        worker = _own.worker = _Worker()
+    return worker
 
 
 class GreenletParking:
@@ -221,7 +223,7 @@ class GreenletParking:
         """Set aside what is the view's own; give the seconds after which ``idle`` is due."""
         worker = self._worker
         if worker is None:
-            worker = self._worker = _workers.get()
+            worker = self._worker = _get_worker()
         due = False
         for alias, connection in worker.connections.items():
             if (
@@ -242,7 +244,7 @@ class GreenletParking:
 
     def idle(self) -> None:
         """Close what no view of the thread needs while all of them wait."""
-        _workers.get().close_idle()
+        _get_worker().close_idle()
 
     def end(self) -> None:
         """Put back what is the view's own, and see to it that the next query works."""
@@ -257,7 +259,7 @@ class GreenletParking:
 
     def finish(self) -> None:
         """Close what the view has left in disorder, so that the next one does not get it."""
-        worker = _workers.get()
+        worker = _get_worker()
         for connection in (self._aside or {}).values():
             worker.closable.discard(connection)
             discard(connection)
