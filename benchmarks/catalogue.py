@@ -112,6 +112,8 @@ _channels = ("channels", "uvicorn")
 _consumers = _uvicorn("channels_project")
 _consumers_on_daphne = _daphne("channels_project")
 _member_consumers = _uvicorn("channels_members")
+_rows = _adwebsocket("adwebsocket_database")
+_row_consumers = _uvicorn("channels_database")
 _raw = "raw_asgi"
 
 SERVERS = {
@@ -154,6 +156,10 @@ SERVERS = {
         ),
         Server("channels-async-member", _member_consumers, _channels, "/async", login="/login"),
         Server("channels-sync-member", _member_consumers, _channels, "/sync", login="/login"),
+        # With a row of PostgreSQL for each message.
+        Server("adwebsocket-thread-row", _rows, (*_OURS, "psycopg"), "/thread"),
+        Server("adwebsocket-greenlet-row", _rows, (*_OURS_WITH_GREENLETS, "psycopg"), "/greenlet"),
+        Server("channels-sync-row", _row_consumers, (*_channels, "psycopg"), "/sync"),
         # With the middleware of ``django-admin startproject``.
         Server("adwebsocket-middleware", _adwebsocket("adwebsocket_middleware"), _OURS, "/async"),
         # Views that never let go; their server is not given the time to end them.
@@ -190,7 +196,7 @@ TITLES = {
 
 def title_of(name: str) -> str:
     """Return what documentation calls a server; a member's is that of the server without."""
-    return TITLES.get(name.removesuffix("-member"), name)
+    return TITLES.get(name.removesuffix("-member").removesuffix("-row"), name)
 
 
 def pick(names: Iterable[str]) -> dict[str, Server]:

@@ -17,7 +17,7 @@ from benchmarks.harness import Cores, missing_modules
 
 PACKAGES = (
     *("adwebsocket", "greenlet", "Django", "asgiref", "channels", "daphne", "uvicorn", "uvloop"),
-    *("httptools", "websockets", "granian", "picows", "aiofastnet"),
+    *("httptools", "websockets", "granian", "picows", "aiofastnet", "psycopg"),
 )
 
 

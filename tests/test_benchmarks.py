@@ -16,7 +16,9 @@ CHECKOUT = Path(__file__).parent.parent
 PAGE = "# Figures\n\nBy hand.\n\n<!-- {0} -->\nof old\n<!-- /{0} -->\n\nBy hand, too.\n"
 
 
-@pytest.mark.parametrize("name", ["burst", "connect", "echo", "hostile", "legacy", "memory"])
+@pytest.mark.parametrize(
+    "name", ["burst", "connect", "database", "echo", "hostile", "legacy", "memory"]
+)
 def test_benchmark_tells_its_options(name: str) -> None:
     result = run(["-m", f"benchmarks.{name}", "--help"], cwd=CHECKOUT)
 

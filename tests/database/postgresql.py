@@ -90,7 +90,7 @@ def find_programs() -> Path | None:
 
 
 @contextlib.contextmanager
-def run_cluster(programs: Path) -> Iterator[Cluster]:
+def run_cluster(programs: Path, max_connections: int = MAX_CONNECTIONS) -> Iterator[Cluster]:
     """Make a cluster and run it for the length of a ``with`` block."""
     # Not below pytest's directory, into which no other user may look; and a short path, since
     # sockets have no room for a long one.
@@ -110,7 +110,7 @@ def run_cluster(programs: Path) -> Iterator[Cluster]:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(directory),
-            "max_connections": str(MAX_CONNECTIONS),
+            "max_connections": str(max_connections),
             "fsync": "off",
             "synchronous_commit": "off",
             "full_page_writes": "off",
