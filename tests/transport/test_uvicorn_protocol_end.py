@@ -55,6 +55,7 @@ class Listener:
         (close(4001, "bye ✓"), (4001, "bye ✓"), 4001),
         (close(), (1005, ""), 1000),
     ],
+    ids=["1000", "4001", "no code"],
 )
 def test_client_that_closes_is_answered_and_the_application_told(
     run: Run, frame: bytes, end: tuple[int, str], answer: int

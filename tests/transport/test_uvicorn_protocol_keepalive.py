@@ -74,7 +74,11 @@ def test_client_that_has_gone_without_a_word_is_cut(run: Run) -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", [pong(b""), text("busy"), text("half a fra")[:-3]])
+@pytest.mark.parametrize(
+    "answer",
+    [pong(b""), text("busy"), text("half a fra")[:-3]],
+    ids=["pong", "message", "half a message"],
+)
 def test_client_that_sends_anything_stays(run: Run, answer: bytes) -> None:
     async def main() -> None:
         async with serve(Listener(), QUICK) as server:
