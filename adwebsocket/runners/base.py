@@ -6,21 +6,45 @@ must never know what it runs.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+    import threading
     from collections.abc import Callable
     from typing import TypeAlias
 
     # Brings what a function returned or raised to a future.
     Outcome: TypeAlias = Callable[[asyncio.Future[Any]], None]
 
+logger = logging.getLogger("adwebsocket")
+
 ResultT = TypeVar("ResultT")
 
 
 class RunnerFull(RuntimeError):
     """Tell that no further view can be run now; the handshake is refused with 503."""
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        RunnerFull: the system gives no more.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise RunnerFull(f"the system gives no more threads: {error}") from error
+
+
+def give_back(idle: Callable[[], None]) -> None:
+    """Call a parking's ``idle``; what that raises is no fault of the view that waits."""
+    try:
+        idle()
+    except Exception:
+        logger.exception("what idle views hold could not be given back")
 
 
 def outcome_of(function: Callable[[], Any], finish: Callable[[], None]) -> Outcome:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
-import logging
 import threading
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -22,14 +21,12 @@ from greenlet import getcurrent, greenlet
 
 from ..transport.bridge import get_bridge
 from ..transport.waiting import Manners, behaving
-from .base import NoParking, outcome_of
+from .base import NoParking, give_back, outcome_of, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .base import Outcome, Parking, ResultT
-
-logger = logging.getLogger("adwebsocket")
 
 # Seconds that a worker stays without a view.
 _IDLE_SECONDS: Final = 1.0
@@ -58,6 +55,9 @@ class GreenletRunner:
 
         It runs in a copy of the caller's context. Cancelling raises ``GreenletExit`` in it, where
         it waits or when it waits next.
+
+        Raises:
+            RunnerFull: the system gives no thread.
         """
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         worker = min(self._workers, key=lambda worker: worker.count)
@@ -107,7 +107,6 @@ class _View:
             self._worker.turns.put(self._kill)
 
     def _finish(self, outcome: Outcome) -> None:
-        self._worker.count -= 1
         if not self._future.done():
             outcome(self._future)
 
@@ -122,6 +121,11 @@ class _View:
 
     def _run(self) -> None:
         outcome = outcome_of(self._function, self.parking.finish)
+        worker = self._worker
+        # Not on the loop, which may be closed.
+        worker.ended += 1
+        # Until the next view begins, it would keep this one and all that it holds.
+        del worker.view
         self._bridge.call(lambda: self._finish(outcome))
 
     def _kill(self) -> None:
@@ -183,7 +187,7 @@ class _Worker(Manners):
 
     Attributes:
         turns: what is to be done in the thread, in this order. From any thread.
-        count: the views that it has. On the event loop only.
+        ended: the views that have. In the thread only.
         view: the one that runs, or ran last. In the thread only.
         hub: the greenlet that takes the turns.
     """
@@ -193,7 +197,8 @@ class _Worker(Manners):
 
     def __init__(self, name: str) -> None:
         self.turns: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self.count = 0
+        self.ended = 0
+        self._started = 0
         self._name = name
         # Held while the thread is started, or decides to end.
         self._lock = threading.Lock()
@@ -203,16 +208,27 @@ class _Worker(Manners):
         self._idle_at = inf
         self._idle: Callable[[], None]
 
-    # On the event loop
+    # From any thread
+
+    @property
+    def count(self) -> int:
+        """The views that it has."""
+        return self._started - self.ended
+
+    # On the event loop, or on one of several
 
     def start(self, view: _View) -> None:
-        """Take a view, and start the thread if there is none."""
-        self.count += 1
-        self.turns.put(view.begin)
+        """Take a view, and start the thread if there is none.
+
+        Raises:
+            RunnerFull: the system gives none.
+        """
         with self._lock:
             if not self._is_alive:
-                threading.Thread(target=self._live, name=self._name, daemon=True).start()
+                start_thread(threading.Thread(target=self._live, name=self._name, daemon=True))
                 self._is_alive = True
+            self._started += 1
+        self.turns.put(view.begin)
 
     # In the thread
 
@@ -222,10 +238,14 @@ class _Worker(Manners):
 
     def give_way(self) -> None:
         """Let all others go on first who could do so now."""
-        if not self.turns.empty():
+        if not self.turns.empty() or self._is_due():
             waiter = GreenletWaiter(self)
             self.turns.put(waiter.go_on)
             waiter.park(None)
+
+    def _is_due(self) -> bool:
+        timers = self._timers
+        return bool(timers) and timers[0][0] <= monotonic()
 
     def add_timer(self, seconds: float, waiter: GreenletWaiter) -> None:
         """Let ``waiter`` go on in some seconds if nobody wakes it before."""
@@ -273,9 +293,6 @@ class _Worker(Manners):
             heappop(timers)[2].go_on()
         if self._idle_at <= now:
             self._idle_at = inf
-            try:
-                self._idle()
-            except Exception:
-                logger.exception("what idle views hold could not be given back")
+            give_back(self._idle)
         next_at = min(timers[0][0], self._idle_at) if timers else self._idle_at
         return min(max(next_at - now, 0.0), _IDLE_SECONDS)

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from ..transport.bridge import get_bridge
 from ..transport.waiting import Manners, behaving
-from .base import NoParking, RunnerFull, outcome_of
+from .base import NoParking, RunnerFull, give_back, outcome_of, start_thread
 from .pacing import Pacer, Turn
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class ThreadRunner:
         self._stack_size = stack_size
         self._new_parking = new_parking
         self._running = 0
+        # Held while that is changed: threads do, since the loop may be closed.
+        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._crews: WeakKeyDictionary[asyncio.AbstractEventLoop, _Crew] = WeakKeyDictionary()
 
@@ -74,10 +76,11 @@ class ThreadRunner:
         loop = asyncio.get_running_loop()
         crew = self._crews.get(loop)
         if crew is None:
-            crew = self._crews[loop] = _Crew(loop, get_bridge(), self._finish)
+            crew = self._crews[loop] = _Crew(loop, get_bridge(), self._count_end)
         thread = crew.take() or self._start_thread(crew)
         future: asyncio.Future[ResultT] = loop.create_future()
-        self._running += 1
+        with self._lock:
+            self._running += 1
         thread.give(_Job(contextvars.copy_context(), function, future), self._new_parking())
         return future
 
@@ -86,18 +89,15 @@ class ThreadRunner:
         with _stack_size_lock:
             before = threading.stack_size(self._stack_size)
             try:
-                thread.start()
-            except RuntimeError as error:
-                raise RunnerFull(f"the system gives no more threads: {error}") from error
+                start_thread(thread)
             finally:
                 threading.stack_size(before)
         return thread
 
-    def _finish(self, future: asyncio.Future[Any], outcome: Outcome) -> None:
-        # Not where it is awaited: a function that nobody waits for any more still runs.
-        self._running -= 1
-        if not future.done():
-            outcome(future)
+    def _count_end(self) -> None:
+        # In the thread, and not where it is awaited: a function that nobody waits for still runs.
+        with self._lock:
+            self._running -= 1
 
 
 class _Job(NamedTuple):
@@ -115,10 +115,10 @@ class _Crew:
         self,
         loop: asyncio.AbstractEventLoop,
         bridge: LoopBridge,
-        finish: Callable[[asyncio.Future[Any], Outcome], None],
+        count_end: Callable[[], None],
     ) -> None:
         self._bridge = bridge
-        self._finish = finish
+        self._count_end = count_end
         self.pacer = Pacer(loop, bridge)
         self._idle: list[_ViewThread] = []
 
@@ -137,8 +137,9 @@ class _Crew:
         return True
 
     def report(self, future: asyncio.Future[Any], outcome: Outcome) -> None:
-        """Let the loop hear of the outcome of a function."""
-        self._bridge.call(lambda: self._finish(future, outcome))
+        """Bring the outcome of a function to who waits for it."""
+        self._count_end()
+        self._bridge.call(lambda: None if future.done() else outcome(future))
 
     def withdraw(self, thread: _ViewThread) -> bool:
         """Take back an idle thread; tell whether it was still there."""
@@ -249,7 +250,7 @@ class PacedWaiter(Turn):
         else:
             woken = self.lock.acquire(timeout=idle)
             if not woken:
-                parking.idle()
+                give_back(parking.idle)
                 woken = self.lock.acquire(timeout=-1 if timeout is None else timeout - idle)
         if woken or not thread.pacer.give_up(self):
             woken = True
