@@ -76,3 +76,12 @@ def logged_in(database: None) -> Client:
     client = Client()
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def busy_threads() -> Iterator[None]:
+    """Make threads take turns as often as they can, so that races show."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,6 @@ import pytest
 from event_loops import run_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from event_loops import Run
 
 
@@ -22,12 +19,3 @@ def run(request: pytest.FixtureRequest) -> Run:
     if request.param == "uvloop":
         return partial(run_on, pytest.importorskip("uvloop").new_event_loop)
     return partial(run_on, asyncio.new_event_loop)
-
-
-@pytest.fixture
-def busy_threads() -> Iterator[None]:
-    """Make threads take turns as often as they can, so that races show."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from event_loops import DEADLINE
+from tests.connections import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
