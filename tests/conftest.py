@@ -2,10 +2,15 @@
 
 pytest loads it before any test module, so these may import what needs settings. Tests that need a
 project of another shape override settings, or start a process of their own.
+
+``ADWEBSOCKET_TEST_RUNNER=greenlet`` in the environment lets greenlets run the sync views of all
+projects that the tests serve, in this process and in others, but for tests of one runner. Both
+must pass; ``scripts/test`` runs what has sync views in it a second time that way.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +49,7 @@ settings.configure(
     ROOT_URLCONF=__name__,
     SECRET_KEY="for tests",
     USE_TZ=True,
+    WEBSOCKET_SYNC_RUNNER=os.environ.get("ADWEBSOCKET_TEST_RUNNER", "thread"),
 )
 django.setup()
 

@@ -313,6 +313,7 @@ execute_from_command_line(sys.argv)
 """
 
 SETTINGS = """\
+import os
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -326,4 +327,5 @@ DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"},
 }
 USE_TZ = True
+WEBSOCKET_SYNC_RUNNER = os.environ.get("ADWEBSOCKET_TEST_RUNNER", "thread")
 """

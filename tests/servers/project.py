@@ -41,6 +41,7 @@ settings.configure(
         }
     },
     LOGIN_URL="/login/",
+    WEBSOCKET_SYNC_RUNNER=os.environ.get("ADWEBSOCKET_TEST_RUNNER", "thread"),
     LOGGING={
         "version": 1,
         "disable_existing_loggers": False,

@@ -50,6 +50,7 @@ settings.configure(
     },
     USE_TZ=True,
     **json.loads(os.environ.get("PROJECT_SETTINGS", "{}")),
+    WEBSOCKET_SYNC_RUNNER=os.environ.get("ADWEBSOCKET_TEST_RUNNER", "thread"),
     WEBSOCKET_CLOSE_TIMEOUT=float(os.environ.get("PROJECT_CLOSE_TIMEOUT", "10")),
     LOGGING={
         "version": 1,

@@ -73,6 +73,8 @@ LOGGING = {
     'root': {'handlers': ['console'], 'level': 'INFO'},
 }
 
+WEBSOCKET_SYNC_RUNNER = os.environ.get('ADWEBSOCKET_TEST_RUNNER', 'thread')
+
 globals().update(json.loads(os.environ.get('LEGACY_SETTINGS', '{}')))
 
 assert dwebsocket
