@@ -287,7 +287,7 @@ def test_view_runs_where_its_decorator_says_or_else_the_setting(
 
 @pytest.mark.parametrize("decorator", [accept_websocket, require_websocket])
 def test_runner_that_there_is_not_is_refused(decorator: Any) -> None:
-    with pytest.raises(ValueError, match="^runner must be 'thread' or 'greenlet', not 'gevent'$"):
+    with pytest.raises(ValueError, match=r"^runner must be 'thread' or 'greenlet', not 'gevent'$"):
         decorator(runner="gevent")(tell_thread)
 
 
