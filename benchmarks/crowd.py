@@ -11,7 +11,7 @@ import socket
 import sys
 
 from benchmarks import BenchmarkError
-from benchmarks.idle import Clients
+from benchmarks.idle_clients import Clients
 
 READY = "ready"
 
