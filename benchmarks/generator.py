@@ -1,4 +1,4 @@
-"""Compiles the load generator (``benchmarks/load/*.c``), runs it and gives its figures types.
+"""Compiles the load generators (``benchmarks/load``), runs one and gives its figures types.
 
 The harness calls it for every measurement. It must not know what kind of server listens on the
 port, nor which figures will be compared.
@@ -104,13 +104,16 @@ def find_compiler() -> str:
 
 
 @cache
-def compile_generator() -> Path:
-    """Return the path of the load generator, compiled now unless this source already was."""
+def compile_generator(main: str = "main.c") -> Path:
+    """Return the path of a load generator, compiled now unless this source already was.
+
+    ``main`` is the file that says what its connections are for.
+    """
     if not sys.platform.startswith("linux"):
         raise BenchmarkError("The load generator needs Linux: it is built on epoll.")
     compiler = find_compiler()
-    sources = sorted(SOURCE.glob("*.c"))
-    digest = hashlib.sha256(" ".join((compiler, *COMPILER_FLAGS)).encode())
+    sources = [SOURCE / "connection.c", SOURCE / main]
+    digest = hashlib.sha256(" ".join((compiler, *COMPILER_FLAGS, main)).encode())
     for source in sorted(SOURCE.iterdir()):
         digest.update(source.read_bytes())
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adwebsocket"

@@ -7,6 +7,7 @@ nor print: figures and errors go to the caller.
 import http.client
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -92,6 +93,8 @@ class RunningServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # A group of their own, so that none of its workers can be left behind.
+                start_new_session=True,
             )
 
     @property
@@ -115,7 +118,7 @@ class RunningServer:
         """
         deadline = time.monotonic() + START_SECONDS
         while True:
-            self._check_alive()
+            self.check_alive()
             try:
                 socket.create_connection((HOST, self._port), timeout=1).close()
             except OSError:
@@ -151,7 +154,7 @@ class RunningServer:
                 measurement = run_generator(self.load, self._target())
         except BenchmarkError as error:
             raise self.error(str(error)) from None
-        self._check_alive()
+        self.check_alive()
         if measurement.count == 0:
             raise self.error("answered nothing while it was measured")
         return measurement
@@ -166,18 +169,24 @@ class RunningServer:
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            pass
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """Raise where the process has ended."""
         if self._process.poll() is not None:
             raise self.error(f"ended by itself with exit code {self._process.returncode}")
 
+    def output(self) -> str:
+        """Return what the server has written."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace").strip()
+
     def error(self, what: str) -> BenchmarkError:
         """Return an error that names the server and ends with what it wrote."""
-        self._log.seek(0)
-        written = self._log.read().decode(errors="replace").strip()
-        tail = "\n".join(written.splitlines()[-30:])
+        tail = "\n".join(self.output().splitlines()[-30:])
         return BenchmarkError(f"{self.server.name}: {what}" + (f"\n{tail}" if tail else ""))
 
 

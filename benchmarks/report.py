@@ -46,10 +46,11 @@ def _prepare(server: Server) -> None:
         original.make_environment()
 
 
-def describe_machine(cores: Cores, servers: Sequence[Server] = ()) -> list[str]:
+def describe_machine(cores: Cores | None, servers: Sequence[Server] = ()) -> list[str]:
     """Return lines that say where and with what this run measures.
 
-    ``servers`` are those that take part; the original's versions are told where it is one.
+    ``cores`` is None for a benchmark that has all of them at work. ``servers`` are those that take
+    part; the original's versions are told where it is one.
     """
     with_original = any(server.original for server in servers)
     return [
@@ -58,7 +59,7 @@ def describe_machine(cores: Cores, servers: Sequence[Server] = ()) -> list[str]:
         f"python    {platform.python_implementation()} {platform.python_version()}",
         f"packages  {', '.join(package_versions())}",
         *([f"original  {original.describe_environment()}"] if with_original else []),
-        f"pinning   {describe_pinning(cores)}",
+        *([] if cores is None else [f"pinning   {describe_pinning(cores)}"]),
     ]
 
 

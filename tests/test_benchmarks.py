@@ -17,7 +17,8 @@ PAGE = "# Figures\n\nBy hand.\n\n<!-- {0} -->\nof old\n<!-- /{0} -->\n\nBy hand,
 
 
 @pytest.mark.parametrize(
-    "name", ["burst", "connect", "database", "echo", "hostile", "legacy", "memory"]
+    "name",
+    ["burst", "capacity", "connect", "database", "echo", "hostile", "idle", "legacy", "memory"],
 )
 def test_benchmark_tells_its_options(name: str) -> None:
     result = run(["-m", f"benchmarks.{name}", "--help"], cwd=CHECKOUT)
