@@ -19,7 +19,7 @@ from benchmarks import BenchmarkError
 from benchmarks.catalogue import Server, pick
 from benchmarks.generator import COMPILER_FLAGS, Load, Measurement, compile_generator
 from benchmarks.harness import Cores, RunningServer, run_server
-from benchmarks.idle import allow_files
+from benchmarks.idle_clients import allow_files
 from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
 
 Rounds = dict[str, list[Measurement]]

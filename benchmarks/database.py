@@ -23,7 +23,7 @@ from benchmarks import BenchmarkError
 from benchmarks.catalogue import HOST, Server, pick
 from benchmarks.generator import Load, Measurement, compile_generator
 from benchmarks.harness import Cores, RunningServer, pinned, run_server
-from benchmarks.idle import Clients, allow_files
+from benchmarks.idle_clients import Clients, allow_files
 from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
 from tests.database.postgresql import Cluster, find_programs, run_cluster
 
