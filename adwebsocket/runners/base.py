@@ -6,7 +6,9 @@ must never know what it runs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -37,6 +39,19 @@ def start_thread(thread: threading.Thread) -> None:
         thread.start()
     except RuntimeError as error:
         raise RunnerFull(f"the system gives no more threads: {error}") from error
+
+
+def let_wakers_go_on() -> None:
+    """Let the kernel not interrupt who wakes this thread, as it would for an interactive one.
+
+    That is the event loop or another view, which has the interpreter's lock: the woken thread could
+    only go to sleep again. On one core an echo takes 15 us with it, 18 without.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        # What the view starts has the usual policy. Some containers forbid any other.
+        with contextlib.suppress(OSError):
+            policy = os.SCHED_BATCH | os.SCHED_RESET_ON_FORK
+            os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 def give_back(idle: Callable[[], None]) -> None:

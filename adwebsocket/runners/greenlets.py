@@ -21,7 +21,7 @@ from greenlet import getcurrent, greenlet
 
 from ..transport.bridge import get_bridge
 from ..transport.waiting import Manners, behaving
-from .base import NoParking, give_back, outcome_of, start_thread
+from .base import NoParking, give_back, let_wakers_go_on, outcome_of, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,6 +266,7 @@ class _Worker(Manners):
         """Take turns until there is neither one nor a view for a while."""
         self.hub = getcurrent()
         turns = self.turns
+        let_wakers_go_on()
         with behaving(self):
             while True:
                 try:

@@ -7,17 +7,15 @@ own. A pool of fixed size would be wrong, since views last as long as their sock
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import itertools
-import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..transport.bridge import get_bridge
 from ..transport.waiting import Manners, behaving
-from .base import NoParking, RunnerFull, give_back, outcome_of, start_thread
+from .base import NoParking, RunnerFull, give_back, let_wakers_go_on, outcome_of, start_thread
 from .pacing import Pacer, Turn
 
 if TYPE_CHECKING:
@@ -182,7 +180,7 @@ class _ViewThread(threading.Thread, Manners):
 
     def run(self) -> None:
         """Run what is given, until there is nothing for a while."""
-        _yield_to_who_wakes_us()
+        let_wakers_go_on()
         with behaving(self):
             self._serve()
 
@@ -215,19 +213,6 @@ class _ViewThread(threading.Thread, Manners):
         if self.round is not None:
             self.pacer.leave(self.round)
             self.round = None
-
-
-def _yield_to_who_wakes_us() -> None:
-    """Let the kernel not interrupt who wakes this thread, as it would for an interactive one.
-
-    That is the event loop or another view, which has the interpreter's lock: the woken thread could
-    only go to sleep again. On one core an echo takes 15 us with it, 18 without.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        # What the view starts has the usual policy. Some containers forbid any other.
-        with contextlib.suppress(OSError):
-            policy = os.SCHED_BATCH | os.SCHED_RESET_ON_FORK
-            os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 class PacedWaiter(Turn):
