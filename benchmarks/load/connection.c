@@ -66,6 +66,29 @@ static void stamp(const struct connection *c)
     }
 }
 
+/* Return whether the kernel took it. */
+static bool send_control(struct connection *c, uint8_t opcode, const uint8_t *data, size_t length)
+{
+    uint8_t out[6 + 125];
+    size_t header = put_header(out, opcode, length);
+    for (size_t i = 0; i < length; i++)
+        out[header + i] = data[i] ^ MASK[i % 4];
+    ssize_t n = send(c->fd, out, header + length, MSG_NOSIGNAL);
+    if (n < 0 && errno == EAGAIN)
+        return false;
+    if (n != (ssize_t)(header + length))
+        fail(c, "cannot send a control frame: %s", strerror(errno));
+    return true;
+}
+
+/* Servers ping every 20 s and close when they are not answered, so a pong that cannot go now, amid a
+ * large message, goes later. */
+static void send_pong(struct connection *c)
+{
+    bool amid_a_message = c->awaiting_echo && c->sent < frame_size;
+    c->pong_due = amid_a_message || !send_control(c, OPCODE_PONG, c->control, c->control_length);
+}
+
 static void send_rest_of_frame(struct connection *c)
 {
     stamp(c);
@@ -77,6 +100,8 @@ static void send_rest_of_frame(struct connection *c)
             fail(c, "cannot send: %s", strerror(errno));
         c->sent += n;
     }
+    if (c->pong_due)
+        send_pong(c);
 }
 
 void send_message(struct connection *c)
@@ -86,22 +111,10 @@ void send_message(struct connection *c)
     send_rest_of_frame(c);
 }
 
-static void send_control(struct connection *c, uint8_t opcode, const uint8_t *data, size_t length)
-{
-    uint8_t out[6 + 125];
-    size_t header = put_header(out, opcode, length);
-    for (size_t i = 0; i < length; i++)
-        out[header + i] = data[i] ^ MASK[i % 4];
-    /* Servers ping every 20 s: a ping between the parts of a large message may go unanswered. */
-    if (c->awaiting_echo && c->sent < frame_size)
-        return;
-    if (send(c->fd, out, header + length, MSG_NOSIGNAL) != (ssize_t)(header + length))
-        fail(c, "cannot send a control frame");
-}
-
 void send_close(struct connection *c)
 {
-    send_control(c, OPCODE_CLOSE, (const uint8_t[]){1000 >> 8, 1000 & 0xff}, 2);
+    if (!send_control(c, OPCODE_CLOSE, (const uint8_t[]){1000 >> 8, 1000 & 0xff}, 2))
+        fail(c, "cannot send a close frame");
     c->state = CLOSING;
 }
 
@@ -158,7 +171,7 @@ static void handle_frame_end(struct connection *c)
     if (opcode == OPCODE_CLOSE)
         c->state = CLOSED;
     if (opcode == OPCODE_PING && c->state == OPEN)
-        send_control(c, OPCODE_PONG, c->control, c->control_length);
+        send_pong(c);
     if (is_control(c) || !is_final(c))
         return;
     if (c->received != option.size || c->sent != frame_size)
@@ -282,6 +295,8 @@ void handle_event(struct connection *c, uint32_t events)
     }
     if (c->awaiting_echo && c->sent < frame_size && events & EPOLLOUT)
         send_rest_of_frame(c);
+    else if (c->pong_due && events & EPOLLOUT)
+        send_pong(c);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         read_all(c);
 }

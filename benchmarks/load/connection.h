@@ -14,7 +14,7 @@ enum { OPCODE_CONTINUATION = 0, OPCODE_TEXT = 1, OPCODE_BINARY = 2,
 struct connection {
     int fd;
     enum { CONNECTING, UPGRADING, OPEN, CLOSING, CLOSED } state;
-    bool awaiting_echo, in_message, goes_on;
+    bool awaiting_echo, in_message, pong_due, goes_on;
     uint32_t number, sequence;
     char *response; /* only while UPGRADING */
     size_t response_length;
