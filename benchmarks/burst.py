@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from benchmarks import BenchmarkError
 from benchmarks.comparison import (
     Benchmark,
     Figure,
@@ -19,7 +20,7 @@ from benchmarks.comparison import (
     run_benchmark,
 )
 from benchmarks.generator import Load
-from benchmarks.limits import check_threads
+from benchmarks.kernel_limits import Plan, find_low_limits
 
 SERVERS = ("adwebsocket-greenlet", "adwebsocket-thread", "channels-sync")
 # All of its consumers share one thread; what that means is seen with half as many.
@@ -47,9 +48,18 @@ def main(words: Sequence[str] | None = None) -> int:
         *describe_rounds(options, "one burst"),
     )
     benchmark = Benchmark(
-        "burst", MILLISECONDS, (trial,), flags, check=lambda: check_threads(options.connections)
+        "burst", MILLISECONDS, (trial,), flags, check=lambda: check_limits(options.connections)
     )
     return run_benchmark(benchmark, options)
+
+
+def check_limits(connections: int) -> None:
+    """Raise ``BenchmarkError``, with what to set, where a server may not have so many threads."""
+    if low := find_low_limits(Plan(connections, workers=1, clients=1, threaded=True)):
+        sentences = "".join(f"\n  {sentence}" for sentence in low)
+        raise BenchmarkError(
+            f"{connections} connections are too many for the limits here:{sentences}"
+        )
 
 
 def parse_options(words: Sequence[str] | None) -> argparse.Namespace:

@@ -20,6 +20,7 @@ from benchmarks.catalogue import Server, pick
 from benchmarks.generator import COMPILER_FLAGS, Load, Measurement, compile_generator
 from benchmarks.harness import Cores, RunningServer, run_server
 from benchmarks.idle_clients import allow_files
+from benchmarks.kernel_limits import Plan, files_of_worker
 from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
 
 Rounds = dict[str, list[Measurement]]
@@ -161,7 +162,8 @@ def run_benchmark(benchmark: Benchmark, options: argparse.Namespace) -> int:
     names = dict.fromkeys(name for trial in benchmark.trials for name in trial.servers)
     try:
         compile_generator()
-        allow_files(max(trial.load.connections for trial in benchmark.trials))
+        most = max(trial.load.connections for trial in benchmark.trials)
+        allow_files(files_of_worker(Plan(most, workers=1, clients=1, threaded=False)))
         benchmark.check()
         servers = choose_servers(pick(names), options.only)
         environment = [*describe_machine(cores, servers), *benchmark.flags]

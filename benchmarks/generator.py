@@ -20,8 +20,8 @@ from benchmarks import BenchmarkError
 
 SOURCE = Path(__file__).parent / "load"
 COMPILER_FLAGS = ("-O2", "-Wall", "-Wextra")
-# Loopback addresses that clients connect from where they do it again and again: each has some
-# 28,000 ports.
+# Loopback addresses that clients connect from where they do it again and again, or are thousands:
+# each has some 28,000 ports.
 SOURCE_ADDRESSES = 8
 
 
@@ -147,7 +147,7 @@ def run_generator(load: Load, target: Target) -> Measurement:
         *(word for pid in target.pids for word in ("--server-pid", str(pid))),
         *("--mode", load.mode, "--connections", str(load.connections), "--size", str(load.size)),
         *("--warmup", str(load.warmup), "--seconds", str(load.seconds)),
-        *(["--sources", str(SOURCE_ADDRESSES)] if load.mode == "connect" else []),
+        *(["--sources", str(SOURCE_ADDRESSES)] if load.mode != "echo" else []),
         *(["--binary"] if load.binary else []),
         *([] if target.echoes else ["--same-payload"]),
     ]

@@ -73,5 +73,5 @@ def test_burst_that_the_system_has_no_room_for_says_what_is_too_low() -> None:
     result = run(["-m", "benchmarks.burst", "--connections", "100000000"], cwd=CHECKOUT)
 
     assert result.returncode == 1
-    assert "error: 100000000 " in result.stdout
-    assert "but the limit is" in result.stdout or "to be at least" in result.stdout
+    assert "error: " in result.stdout
+    assert "ulimit" in result.stdout or "sysctl -w" in result.stdout
