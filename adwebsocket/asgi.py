@@ -16,13 +16,16 @@ plain HTTP goes to Django's own handler, and a WebSocket becomes a request that 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import django
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.cache import caches, close_caches
 from django.core.handlers.asgi import ASGIHandler
-from django.core.signals import request_started
+from django.core.handlers.base import reset_urlconf
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, reset_queries
 from django.http import StreamingHttpResponse
 from django.urls import get_script_prefix, set_script_prefix
 
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from typing import TypeAlias
 
+    from django.dispatch import Signal
     from django.http.response import HttpResponseBase
 
     from .transport.channel import Channel
@@ -175,13 +179,16 @@ class ASGIApplication:
         try:
             use_async_view_pool()
             set_script_prefix_of(request)
-            await sync_to_async(request_started.send)(sender=ASGIApplication, scope=request.scope)
+            if has_listeners(request_started):
+                send = sync_to_async(request_started.send)
+                await send(sender=ASGIApplication, scope=request.scope)
             response = await self.async_handler.get_response_async(request)
             try:
                 if is_unanswered(request):
                     refuse(request, response, await read_body(response))
             finally:
-                await sync_to_async(finish)(response)
+                if must_be_finished(response, request):
+                    await sync_to_async(finish)(response)
         finally:
             self.connections -= 1
             request.channel.close(CloseCode.INTERNAL_ERROR)
@@ -214,6 +221,31 @@ async def read_body(response: HttpResponseBase) -> bytes:
     if isinstance(response, StreamingHttpResponse):
         return b"".join([part async for part in response])
     return b"".join(response)
+
+
+def has_listeners(signal: Signal) -> bool:
+    """Tell whether anybody listens to a signal for whom the trip to a thread is worth while.
+
+    Two trips are half of the time that a connection takes from handshake to end. Django's own
+    receivers look after what a thread has: database connections, of which the pool takes care.
+    """
+    return any(key[0] not in _RECEIVERS_OF_DJANGO for key, *_ in signal.receivers)
+
+
+_RECEIVERS_OF_DJANGO: Final = {
+    id(receiver)
+    for receiver in (reset_queries, close_old_connections, close_caches, reset_urlconf)
+}
+
+
+def must_be_finished(response: HttpResponseBase, request: WebSocketRequest) -> bool:
+    """Tell whether something waits for the response of an async view to be closed."""
+    closers: list[Any] = response._resource_closers  # type: ignore[attr-defined]
+    return (
+        has_listeners(request_finished)
+        or any(closer != request.close for closer in closers)
+        or bool(caches.all(initialized_only=True))
+    )
 
 
 def finish(response: HttpResponseBase) -> None:
