@@ -14,8 +14,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -33,11 +35,12 @@ ROWS = 1000
 MAX_CONNECTIONS = 600
 # Longer than a view waits before it gives back its connections.
 SETTLING_SECONDS = 3.0
+WATCHING_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one server did: the rounds, and its connections to the database then and while idle."""
+    """What one server did; its connections to the database, at the most and with all parked."""
 
     rounds: list[Measurement]
     busy_connections: int
@@ -121,11 +124,30 @@ def measure(
 ) -> Figures:
     """Start a server alone, so that every connection to the database is its own."""
     with run_server(server, load, cores) as running:
-        rounds = [running.measure() for _ in range(options.rounds)]
-        busy = cluster.count(NAME)
+        with watching(cluster) as counts:
+            rounds = [running.measure() for _ in range(options.rounds)]
         with pinned(cores.client):
             parked = count_while_parked(running, cluster, options.parked)
-    return Figures(rounds, busy, parked)
+    return Figures(rounds, max(counts), parked)
+
+
+@contextmanager
+def watching(cluster: Cluster) -> Iterator[list[int]]:
+    """Count the servers' connections now and then for the length of a block."""
+    counts = [0]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCHING_SECONDS):
+            counts.append(cluster.count(NAME))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield counts
+    finally:
+        over.set()
+        watcher.join()
 
 
 def count_while_parked(running: RunningServer, cluster: Cluster, count: int) -> int:
@@ -155,7 +177,7 @@ def format_figures(figures: dict[str, Figures]) -> str:
                 str(one.parked_connections),
             )
         )
-    return format_table((*head, "connections after load", "connections while parked"), rows)
+    return format_table((*head, "most connections", "connections while parked"), rows)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,18 @@ class TestParkedViews:
                     await wait_for_count(cluster, name, 0)
 
     @both_runners
+    @bounded
+    async def test_nothing_is_open_when_all_have_left(
+        self, cluster: Cluster, name: str, runner: str
+    ) -> None:
+        database = cluster.database(name, CONN_MAX_AGE=None)
+        with serve_project(database, runner, db_idle_seconds=0.1) as server:
+            for path in ("/sync/", "/async/"):
+                async with connect(server, path) as client:
+                    assert await ask(client, "SELECT 2") == 2
+                await wait_for_count(cluster, name, 0)
+
+    @both_runners
     @pytest.mark.parametrize(
         ("rules", "idle"),
         [
