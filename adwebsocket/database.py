@@ -69,13 +69,14 @@ class ThreadParking:
             for connection in thread.opened:
                 refresh(connection)
 
-    def finish(self) -> None:
+    def finish(self) -> float | None:
         """Leave the thread as a new one is: not even a closed connection has state then."""
         for connection in _known_connections():
             discard(connection)
         if get_ident() in openers:
             thread.opened.clear()
             openers.discard(get_ident())
+        return None
 
 
 def _begin_wait(opened: dict[BaseDatabaseWrapper, set[Any]]) -> float | None:
@@ -257,8 +258,12 @@ class GreenletParking:
             if connection.connection is not None:
                 refresh(connection)
 
-    def finish(self) -> None:
-        """Close what the view has left in disorder, so that the next one does not get it."""
+    def finish(self) -> float | None:
+        """Close what the view has left in disorder, so that the next one does not get it.
+
+        Returns:
+            Seconds after which ``idle`` is due for what is in order, and others may use.
+        """
         worker = _get_worker()
         for connection in (self._aside or {}).values():
             worker.closable.discard(connection)
@@ -267,10 +272,11 @@ class GreenletParking:
         for connection in _known_connections():
             if is_anybodys(connection):
                 end_request(connection)
-                worker.connections[connection.alias] = connection
+                worker.connections[connection.alias] = connections[connection.alias]
             else:
                 discard(connection)
                 worker.replace(connection.alias)
+        return self.begin()
 
     def _set_aside(self, worker: _Worker, alias: str, connection: BaseDatabaseWrapper) -> None:
         aside = self._aside = self._aside or {}

@@ -62,7 +62,7 @@ def give_back(idle: Callable[[], None]) -> None:
         logger.exception("what idle views hold could not be given back")
 
 
-def outcome_of(function: Callable[[], Any], finish: Callable[[], None]) -> Outcome:
+def outcome_of(function: Callable[[], Any], finish: Callable[[], object]) -> Outcome:
     """Run a function, and ``finish`` behind it, and give what brings its result to a future."""
     try:
         try:
@@ -105,8 +105,12 @@ class Parking(Protocol):
     def end(self) -> None:
         """Get ready to go on: the wait is over."""
 
-    def finish(self) -> None:
-        """Leave nothing behind: the function has ended."""
+    def finish(self) -> float | None:
+        """Leave nothing behind: the function has ended.
+
+        Returns:
+            Seconds after which ``idle`` is due for what others may use meanwhile, None for never.
+        """
 
 
 class NoParking:
@@ -122,8 +126,9 @@ class NoParking:
     def end(self) -> None:
         """Do nothing."""
 
-    def finish(self) -> None:
-        """Do nothing."""
+    def finish(self) -> float | None:
+        """Tell that ``idle`` is never due."""
+        return None
 
 
 class Runner(Protocol):

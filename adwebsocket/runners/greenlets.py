@@ -120,13 +120,19 @@ class _View:
         self._greenlet.switch()
 
     def _run(self) -> None:
-        outcome = outcome_of(self._function, self.parking.finish)
+        outcome = outcome_of(self._function, self._leave_nothing)
         worker = self._worker
         # Not on the loop, which may be closed.
         worker.ended += 1
         # Until the next view begins, it would keep this one and all that it holds.
         del worker.view
         self._bridge.call(lambda: self._finish(outcome))
+
+    def _leave_nothing(self) -> None:
+        parking = self.parking
+        seconds = parking.finish()
+        if seconds is not None:
+            self._worker.expect_idleness(seconds, parking.idle)
 
     def _kill(self) -> None:
         if self._greenlet:
@@ -280,7 +286,7 @@ class _Worker(Manners):
 
     def _may_end(self) -> bool:
         with self._lock:
-            if self.count == 0 and self.turns.empty():
+            if self.count == 0 and self.turns.empty() and self._idle_at == inf:
                 self._is_alive = False
             return not self._is_alive
 

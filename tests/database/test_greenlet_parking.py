@@ -314,10 +314,10 @@ class TestEndOfTheView:
         view = GreenletParking()
         database.set(CONN_MAX_AGE=None)
         first = database.query()
-        view.finish()
+        assert view.finish() == IDLE
         assert database.query() == first
         database.connection.close_at = 0
-        view.finish()
+        assert view.finish() is None
         assert not database.is_open()
 
     @in_own_thread
