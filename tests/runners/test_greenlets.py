@@ -341,7 +341,7 @@ def test_waits_with_limits_that_are_woken_leave_nothing_behind(clock: Clock) -> 
 
         await asyncio.gather(*[runner.run(view) for _ in range(4)])
         gc.collect()
-        left = sum(isinstance(each, GreenletWaiter) for each in gc.get_objects())
+        left = sum(type(each) is GreenletWaiter for each in gc.get_objects())
         # Those of the views that are there, twice, or a few hundred.
         assert left < 300
 
