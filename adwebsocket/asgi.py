@@ -27,7 +27,7 @@ from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, reset_queries
 from django.http import StreamingHttpResponse
-from django.urls import get_script_prefix, set_script_prefix
+from django.urls import set_script_prefix
 
 from . import alias
 from .conf import get_limits, get_settings
@@ -197,10 +197,11 @@ class ASGIApplication:
 def set_script_prefix_of(request: WebSocketRequest) -> None:
     """Tell ``reverse`` below which path the project is mounted, as Django's own handler does.
 
-    That is nowhere, mostly, and setting what is set would keep a copy for each connection.
+    That is nowhere, mostly, as it is in a context where nobody has set it; to set it would keep a
+    copy for each connection.
     """
-    prefix = settings.FORCE_SCRIPT_NAME or request.scope.get("root_path") or "/"
-    if prefix != get_script_prefix():
+    prefix = settings.FORCE_SCRIPT_NAME or request.scope.get("root_path")
+    if prefix and prefix != "/":
         set_script_prefix(prefix)
 
 
@@ -229,12 +230,11 @@ def has_listeners(signal: Signal) -> bool:
     Two trips are half of the time that a connection takes from handshake to end. Django's own
     receivers look after what a thread has: database connections, of which the pool takes care.
     """
-    return any(key[0] not in _RECEIVERS_OF_DJANGO for key, *_ in signal.receivers)
+    return any(entry[0][0] not in _RECEIVERS_OF_DJANGO for entry in signal.receivers)
 
 
 _RECEIVERS_OF_DJANGO: Final = {
-    id(receiver)
-    for receiver in (reset_queries, close_old_connections, close_caches, reset_urlconf)
+    id(receiver) for receiver in (reset_queries, close_old_connections, close_caches, reset_urlconf)
 }
 
 

@@ -34,6 +34,7 @@ from .connection_state import (
     refresh,
     thread,
 )
+from .runners.base import let_wakers_go_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -321,7 +322,7 @@ class AsyncViewPool(ThreadPoolExecutor):
     """
 
     def __init__(self, max_workers: int, thread_name_prefix: str = "") -> None:
-        super().__init__(max_workers, thread_name_prefix)
+        super().__init__(max_workers, thread_name_prefix, let_wakers_go_on)
         self._work_queue = _IdleQueue()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -338,6 +339,8 @@ def _with_fresh_connections(function: Callable[..., Any], *args: Any, **kwargs: 
 
 
 def _tidy_up() -> None:
+    if get_ident() not in openers:
+        return
     for connection in _known_connections():
         if connection.in_atomic_block or connection.execute_wrappers:
             # The next job may be another view's.

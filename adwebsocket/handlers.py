@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
+from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.core.handlers.base import BaseHandler
 from django.http import HttpResponse, HttpResponseBadRequest
 from django.urls import (
@@ -47,8 +48,10 @@ def resolve_early(request: WebSocketRequest) -> ResolverMatch | None:
     """
     # i18n_patterns match the active language only, which is the path's own once LocaleMiddleware
     # has run.
-    language = translation.get_language_from_path(request.path_info)
     try:
+        language = None
+        if is_language_prefix_patterns_used(settings.ROOT_URLCONF)[0]:
+            language = translation.get_language_from_path(request.path_info)
         if language is None:
             return get_resolver().resolve(request.path_info)
         with translation.override(language):

@@ -24,7 +24,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from . import alias
 from .descriptors import DescriptorGauge
-from .transport.uvicorn_http import HttpProtocol
+from .transport.uvicorn_front import FrontProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class RunnerConfig(Config):
 
     def load(self) -> None:
         if self.http in ("auto", "httptools"):
-            self.http = HttpProtocol
+            self.http = FrontProtocol
         super().load()
         self.limits = project_limits()
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):

@@ -71,6 +71,7 @@ FENCES: dict[str, set[str]] = {
     "exceptions": set(),
     "protocol": {"websockets"},
     "transport": set(),
+    "transport.uvicorn_front": {"uvicorn"},
     "transport.uvicorn_http": {"httptools", "uvicorn"},
     "transport.uvicorn_protocol": {"uvicorn"},
     "transport.uvicorn_scope": {"uvicorn"},

@@ -31,6 +31,11 @@ _BAD_REQUEST_LINE: Final = "The request line must have a method, a target and a 
 _ORIGIN: Final = re.compile(rb"\A(?:http|ws)s?://[^/?#]*", re.IGNORECASE)
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
+_OPENING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: "
+)
+
 # Headers that are the same for many clients, and no secret of any (a subprotocol may be one).
 _COMMON: Final = frozenset(
     b"accept-encoding accept-language cache-control connection host origin pragma "
@@ -175,14 +180,9 @@ def encode_accept(key: bytes, subprotocol: str | None, headers: Headers = ()) ->
         ValueError: a header cannot stand in an HTTP response.
     """
     digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
-    opening = [
-        (b"Upgrade", b"websocket"),
-        (b"Connection", b"Upgrade"),
-        (b"Sec-WebSocket-Accept", base64.b64encode(digest)),
-    ]
     if subprotocol is not None:
-        opening.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
-    return _encode_head(HTTPStatus.SWITCHING_PROTOCOLS, [*opening, *headers])
+        headers = [(b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")), *headers]
+    return b"%b%b\r\n%b\r\n" % (_OPENING, base64.b64encode(digest), _encode_headers(headers))
 
 
 def encode_refusal(status: int, headers: Headers = (), body: bytes = b"") -> bytes:
@@ -198,7 +198,12 @@ def encode_refusal(status: int, headers: Headers = (), body: bytes = b"") -> byt
     ]
     kept.append((b"Content-Length", str(len(body)).encode()))
     kept.append((b"Connection", b"close"))
-    return _encode_head(status, kept) + body
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    status_line = f"HTTP/1.1 {int(status)} {phrase}".encode()
+    return b"%b\r\n%b\r\n%b" % (status_line, _encode_headers(kept), body)
 
 
 def check_header(name: bytes, value: bytes) -> None:
@@ -211,13 +216,9 @@ def check_header(name: bytes, value: bytes) -> None:
         raise ValueError(f"cannot send the header {name!r}: {value!r}")
 
 
-def _encode_head(status: int, headers: Headers) -> bytes:
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = ""
-    lines = [f"HTTP/1.1 {int(status)} {phrase}".encode()]
+def _encode_headers(headers: Headers) -> bytes:
+    lines = []
     for name, value in headers:
         check_header(name, value)
-        lines.append(name + b": " + value)
-    return b"\r\n".join([*lines, b"", b""])
+        lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines)

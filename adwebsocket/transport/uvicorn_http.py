@@ -30,16 +30,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     Arguments:
         config: uvicorn's configuration. Its attribute ``limits``, where it has one, gives
-            ``max_header_size`` and ``handshake_timeout``; ``on_connection`` is called, once.
+            ``max_header_size`` and ``handshake_timeout``.
         arguments: uvicorn's own.
     """
 
     def __init__(self, config: Config, **arguments: Any) -> None:
         super().__init__(config, **arguments)
         self._limits: Limits = getattr(config, "limits", None) or Limits()
-        on_connection = getattr(config, "on_connection", None)
-        if on_connection is not None:
-            on_connection()
         self._is_in_head = False
         self._is_refused = False
         # Bytes since the head began, or since its body last grew: of trailers, mostly.
@@ -127,6 +124,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def await_head_until(self, deadline: float) -> None:
+        """Take over the time limit of somebody who has waited before, on the loop's clock."""
+        self._head_timer = self.loop.call_at(deadline, self._refuse, *_TOO_SLOW)
 
     def _await_head(self) -> None:
         """Give the client its time for a head; none while uvicorn does not read for a response."""

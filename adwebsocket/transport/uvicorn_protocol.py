@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from ..protocol.handshake import Headers
+    from ..protocol.handshake import Headers, UpgradeRequest
 
 
 class WebSocketProtocol(StreamChannel):
@@ -84,16 +84,23 @@ class WebSocketProtocol(StreamChannel):
         try:
             request = handshake.parse_request(data, max_size=self.limits.max_header_size)
             request = request._replace(http_version=http_version_of(self._transport))
-            self._scope = build_scope(
-                self._config, self._transport, request, self._state, AsgiInterface.extensions()
-            )
-            self._key = handshake.check_upgrade(
-                request.method, request.http_version, request.headers
-            )
+            self._scope = self._describe(request)
+            key = handshake.check_upgrade(request.method, request.http_version, request.headers)
         except HandshakeError as error:
             headers = [(b"Content-Type", b"text/plain; charset=utf-8"), *error.headers]
             self.refuse(error.status, headers, f"{error.message}\n".encode())
             return
+        self.serve(request, key)
+
+    def _describe(self, request: UpgradeRequest) -> dict[str, Any]:
+        extensions = AsgiInterface.extensions()
+        return build_scope(self._config, self._transport, request, self._state, extensions)
+
+    def serve(self, request: UpgradeRequest, key: bytes) -> None:
+        """Call the application for a handshake that is in order and has this key."""
+        self._key = key
+        if self._scope is None:
+            self._scope = self._describe(request)
         conversation = AsgiInterface(self).run(self._config.loaded_app, self._scope)
         task = self.loop.create_task(conversation)
         self._server_state.tasks.add(task)
