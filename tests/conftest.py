@@ -20,7 +20,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connections
-from django.test import Client
+from django.test import Client, override_settings
 from django.test.utils import setup_databases, teardown_databases
 
 if TYPE_CHECKING:
@@ -82,6 +82,13 @@ def logged_in(database: None) -> Client:
     client = Client()
     client.force_login(user)
     return client
+
+
+@pytest.fixture
+def thread_runner() -> Iterator[None]:
+    """Let threads run sync views, whatever the environment says: for what only they do."""
+    with override_settings(WEBSOCKET_SYNC_RUNNER="thread"):
+        yield
 
 
 @pytest.fixture

@@ -356,7 +356,7 @@ def connect(path: str, *middleware: str, do: str = "", **scope: Any) -> WebSocke
 
 
 def is_view_thread(name: str) -> bool:
-    return name.startswith("websocket-view-")
+    return name.startswith(("websocket-view-", "websocket-greenlets-"))
 
 
 def is_pool_thread(name: str) -> bool:
@@ -712,6 +712,7 @@ class TestClientThatDoesNotStay:
 
 
 class TestRoom:
+    @pytest.mark.usefixtures("thread_runner")
     @on_event_loop
     async def test_sync_view_without_room_is_503_with_a_time_to_come_back(
         self, caplog: pytest.LogCaptureFixture
@@ -788,6 +789,7 @@ class TestRoom:
             peer.disconnect()
             await peer.finished()
 
+    @pytest.mark.usefixtures("thread_runner")
     @on_event_loop
     async def test_many_sync_views_leave_no_thread_behind(self) -> None:
         with override_settings(MIDDLEWARE=STOCK):

@@ -131,6 +131,7 @@ async def connect_and_leave(path: str, count: int) -> list[str | bytes]:
 
 
 class TestSyncViews:
+    @pytest.mark.usefixtures("thread_runner")
     @on_event_loop
     async def test_each_has_a_connection_of_its_own_that_is_closed_at_the_end(
         self, meet: Callable[[int], Meeting]
@@ -141,6 +142,7 @@ class TestSyncViews:
         assert len(set(map(id, seen.links))) == 3
         assert not any(is_open(link) for link in seen.links)
 
+    @pytest.mark.usefixtures("thread_runner")
     @on_event_loop
     async def test_connection_is_closed_even_where_it_might_be_kept(
         self, meet: Callable[[int], Meeting], monkeypatch: pytest.MonkeyPatch

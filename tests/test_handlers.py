@@ -204,8 +204,8 @@ async def ask_thread(path: str, *middleware: str) -> tuple[str, str]:
         return thread, socket
 
 
-def is_own_thread(name: str) -> bool:
-    return name.startswith("websocket-view-")
+def is_view_thread(name: str) -> bool:
+    return name.startswith(("websocket-view-", "websocket-greenlets-"))
 
 
 def is_event_loop(name: str) -> bool:
@@ -215,9 +215,9 @@ def is_event_loop(name: str) -> bool:
 class TestColours:
     @pytest.mark.parametrize("middleware", [[], [SYNC_ONLY], [ASYNC_ONLY], [ASYNC_ONLY, SYNC_ONLY]])
     @on_event_loop
-    async def test_sync_view_has_a_thread_of_its_own(self, middleware: list[str]) -> None:
+    async def test_sync_view_runs_in_a_thread_of_the_runner(self, middleware: list[str]) -> None:
         thread, socket = await ask_thread("/sync/", *middleware)
-        assert is_own_thread(thread)
+        assert is_view_thread(thread)
         assert socket == "WebSocket"
 
     @pytest.mark.parametrize("middleware", [[], [SYNC_ONLY], [ASYNC_ONLY], [SYNC_ONLY, ASYNC_ONLY]])
@@ -280,7 +280,7 @@ class TestOtherUrlconf:
     async def test_view_of_the_other_colour_is_served_in_its_own(self, colour: str) -> None:
         thread, socket = await ask_thread(f"/{colour}/", EXCHANGE)
         if colour == "async":  # which leads to the sync view
-            assert is_own_thread(thread)
+            assert is_view_thread(thread)
             assert socket == "WebSocket"
         else:
             assert is_event_loop(thread)
@@ -348,6 +348,7 @@ class TestOtherUrlconf:
 
 
 class TestOtherUrlconfFaults:
+    @pytest.mark.usefixtures("thread_runner")
     @on_event_loop
     async def test_no_room_for_a_sync_view_is_503_there_as_well(self) -> None:
         with override_settings(MIDDLEWARE=[EXCHANGE], WEBSOCKET_MAX_THREADS=0):
@@ -412,7 +413,7 @@ class TestEarlyMatch:
                 assert isinstance(message, str)
                 seen, _, thread = message.partition(" ")
                 assert seen == language
-                assert is_own_thread(thread) is (colour == "sync")
+                assert is_view_thread(thread) is (colour == "sync")
                 await peer.closed()
         assert translation.get_language() == "en-us"
 
