@@ -5,7 +5,8 @@ project of another shape override settings, or start a process of their own.
 
 ``ADWEBSOCKET_TEST_RUNNER=greenlet`` in the environment lets greenlets run the sync views of all
 projects that the tests serve, in this process and in others, but for tests of one runner. Both
-must pass; ``scripts/test`` runs what has sync views in it a second time that way.
+must pass; ``scripts/test`` runs what has sync views in it a second time that way. What is marked
+``threads_only`` is left out of it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from tests.certificates import Certificate, make_certificate  # noqa: E402
 
 urlpatterns: list[object] = []
 
+SYNC_RUNNER = os.environ.get("ADWEBSOCKET_TEST_RUNNER", "thread")
+
 settings.configure(
     ALLOWED_HOSTS=["testserver", ".example.com"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
@@ -49,9 +52,19 @@ settings.configure(
     ROOT_URLCONF=__name__,
     SECRET_KEY="for tests",
     USE_TZ=True,
-    WEBSOCKET_SYNC_RUNNER=os.environ.get("ADWEBSOCKET_TEST_RUNNER", "thread"),
+    WEBSOCKET_SYNC_RUNNER=SYNC_RUNNER,
 )
 django.setup()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the runner of this run cannot do."""
+    if SYNC_RUNNER == "thread":
+        return
+    left_out = [item for item in items if item.get_closest_marker("threads_only")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

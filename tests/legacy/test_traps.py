@@ -73,6 +73,7 @@ def test_trap_02_none_for_ever_after_the_own_close_costs_time_too(
     assert 1 <= count <= 25
 
 
+@pytest.mark.threads_only
 def test_trap_03_push_loops_outlive_their_clients_and_hold_up_nobody(
     fresh_server: ServerProcess, name: str
 ) -> None:
@@ -210,6 +211,7 @@ def test_trap_09_upgrade_without_a_key_is_400(server: ServerProcess, path: str) 
         assert peer.read_head().startswith("HTTP/1.1 400 ")
 
 
+@pytest.mark.threads_only
 def test_trap_10_view_that_blocks_holds_up_no_other_request(
     server: ServerProcess, name: str
 ) -> None:

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import resource
 import threading
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from adwebsocket.transport.waiting import pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +54,12 @@ async def open_gate(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def pass_gate(name: str) -> None:
-    if not gates[name].for_threads.wait(60):
-        raise TimeoutError(f"nobody opened the gate {name}")
+    """Wait at a gate, and let other views run meanwhile that may share the thread."""
+    deadline = time.monotonic() + 60
+    while not gates[name].for_threads.is_set():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody opened the gate {name}")
+        pause(0.005)
 
 
 async def pass_gate_async(name: str) -> None:
