@@ -14,12 +14,14 @@ from django.urls import get_script_prefix, get_urlconf, path, set_script_prefix,
 from django.utils import timezone, translation
 from django.utils.decorators import method_decorator
 from django.views import View
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as connect_client
 
 import adwebsocket.compat
 from adwebsocket import accept_websocket, require_websocket
 from adwebsocket.asgi import ASGIApplication
-from tests.connections import WebSocketConversation, on_event_loop
-from tests.processes import run, wait_until, write_project
+from tests.connections import DEADLINE, WebSocketConversation, on_event_loop
+from tests.processes import run, serve, wait_until, write_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -321,7 +323,11 @@ from django.urls import path
 def view(request):
     pass
 
-urlpatterns = [path("", view)]
+@require_websocket
+def any_view(request):
+    request.websocket.send("served")
+
+urlpatterns = [path("", view), path("any", any_view)]
 """
 
 MISSING = 'the runner "greenlet" needs the package greenlet: pip install adwebsocket[greenlet]'
@@ -332,3 +338,19 @@ def test_server_does_not_start_without_the_package_of_its_runner(tmp_path: Path)
     result = run(["-m", "adwebsocket", "--settings", "mysite.settings", "--port", "0"], cwd=project)
     assert result.returncode != 0
     assert MISSING in result.stdout
+
+
+def test_view_that_names_a_runner_without_its_package_says_so_and_others_are_served(
+    tmp_path: Path,
+) -> None:
+    project = make_project_without_greenlet(tmp_path)
+    arguments = ["-m", "adwebsocket", "--settings", "mysite.settings", "--port", "{port}"]
+    with serve(arguments, cwd=project) as server:
+        with (
+            pytest.raises(InvalidStatus, match="500"),
+            connect_client(server.url("ws", "/"), open_timeout=DEADLINE),
+        ):
+            pass
+        assert MISSING in server.wait_for_output(MISSING)
+        with connect_client(server.url("ws", "/any"), open_timeout=DEADLINE) as client:
+            assert client.recv(timeout=DEADLINE) == "served"
