@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from functools import partial
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from .exceptions import ConnectionClosed
@@ -231,8 +232,11 @@ class WebSocketBase(ABC):
 
 
 def positive_timeout(timeout: float | None) -> float | None:
-    """Read a timeout as the documented API does: None and negative numbers wait for ever."""
-    return None if timeout is None or timeout < 0 else timeout
+    """Read a timeout as the documented API does: None and negative numbers wait for ever.
+
+    So do three centuries and more, which threads cannot wait for: infinity among them.
+    """
+    return None if timeout is None or not 0 <= timeout <= TIMEOUT_MAX else timeout
 
 
 def _encode_headers(headers: HeaderItems) -> list[tuple[bytes, bytes]]:

@@ -11,6 +11,7 @@ import contextlib
 import decimal
 import itertools
 import json
+import math
 import threading
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -276,7 +277,7 @@ class TestReceiving:
         driver.receive("text", b"binary", "", b"")
         assert [driver.call("wait") for _ in range(4)] == ["text", b"binary", "", b""]
 
-    @pytest.mark.parametrize("timeout", [None, -1, -0.5, DEADLINE])
+    @pytest.mark.parametrize("timeout", [None, -1, -0.5, DEADLINE, math.inf, 1e10])
     def test_wait_returns_the_message_that_comes_meanwhile(
         self, driver: Driver, timeout: float | None
     ) -> None:
