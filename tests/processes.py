@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -267,11 +268,16 @@ def wait_until(condition: Callable[[], Result], what: str, seconds: float = DEAD
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on at this moment.
+
+    Not one that the system would choose: it gives those to clients, too, and a test beside this one
+    may open a thousand before the port is listened on.
+    """
+    while True:
+        port = 10_240 + secrets.randbelow(20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def write_files(directory: Path, files: Mapping[str, str]) -> Path:
