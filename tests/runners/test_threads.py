@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
+from typing import Any
 
 import pytest
-from functions import Gate, wait
+from functions import Gate, new_waiter, wait
 
 from adwebsocket.runners.base import RunnerFull
 from adwebsocket.runners.threads import ThreadRunner
 from tests.connections import DEADLINE, on_event_loop
+from tests.transport.interleaving import interruptions
 
 # More than a machine has, so that no thread can be had for it.
 ENORMOUS = 1 << 46
@@ -97,6 +100,21 @@ async def test_cancelling_gives_up_waiting_and_the_function_goes_on() -> None:
     finally:
         gate.join()
     assert gate.ended == ["let go"]
+
+
+@on_event_loop
+async def test_wake_up_amid_a_wait_that_gives_up_leaves_no_turn_behind() -> None:
+    def view() -> None:
+        thread: Any = threading.current_thread()
+        for interruption in interruptions():
+            waiter: Any = new_waiter()
+            interruption.run(
+                partial(waiter.park, 0.0), partial(waiter.wake, None), thread.pacer._lock.locked
+            )
+            # Given or not: who goes on has it, and will give it back.
+            assert thread.round == waiter.round
+
+    await ThreadRunner(1).run(view)
 
 
 @on_event_loop
