@@ -219,7 +219,11 @@ class WebSocket(WebSocketBase):
         if deadline is None:
             return waiter.park(None)
         remaining = deadline - time.monotonic()
-        return remaining > 0 and waiter.park(remaining)
+        if remaining > 0:
+            return waiter.park(remaining)
+        # A loop that polls would let no other view of its thread run.
+        manners().give_way()
+        return False
 
     def _is_on_loop(self) -> bool:
         return threading.get_ident() == self._bridge.thread_id

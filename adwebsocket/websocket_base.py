@@ -17,6 +17,7 @@ from .protocol.frames import check_close
 from .protocol.handshake import check_header
 from .transport.ended import EndedChannel
 from .transport.inbox import END
+from .transport.waiting import manners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,6 +75,8 @@ class WebSocketBase(ABC):
             # With the end still queued it came just now: the next call reports it.
             if self._inbox.ended and not self._inbox.items:
                 raise self._connection_closed() from None
+            # A loop that polls would let no other view of its thread run.
+            manners().give_way()
             return fallback
         return None if item is END else item
 

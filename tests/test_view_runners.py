@@ -92,6 +92,16 @@ def override(request: Any) -> None:
     request.websocket.send_json(state()[:2])
 
 
+@require_websocket
+def poll(request: Any) -> None:
+    """Ask for a message without a pause, and tell how it came."""
+    ask = {"read": request.websocket.read, "wait": lambda: request.websocket.wait(0)}
+    while (message := ask[request.GET["name"]]()) is None:
+        if request.websocket.closed:
+            return
+    request.websocket.send(message)
+
+
 def tell_thread(request: Any) -> None:
     request.websocket.send(threading.current_thread().name)
 
@@ -119,6 +129,7 @@ class ThreadOnGet(TellThread):
 urlpatterns = [
     path("tell/", tell),
     path("override/", override),
+    path("poll/", poll),
     path("any/", require_websocket(tell_thread)),
     path("thread/", require_websocket(runner="thread")(tell_thread)),
     path("greenlet/", accept_websocket(runner="greenlet")(tell_thread)),
@@ -142,9 +153,10 @@ def application(request: pytest.FixtureRequest) -> Iterator[ASGIApplication]:
         yield ASGIApplication()
 
 
-def connect(application: ASGIApplication, name: str = "") -> WebSocketConversation:
-    query = f"name={name}".encode()
-    return WebSocketConversation(application, "/tell/", query_string=query)
+def connect(
+    application: ASGIApplication, name: str = "", path: str = "/tell/"
+) -> WebSocketConversation:
+    return WebSocketConversation(application, path, query_string=f"name={name}".encode())
 
 
 async def state_of(peer: WebSocketConversation) -> Any:
@@ -250,6 +262,23 @@ def test_thread_locals_are_shared_by_views_that_share_a_thread(
                 await state_of(peer)
             first.send("thread-local")
             assert await state_of(first) == ("fr" if is_shared else "de")
+
+    run_views()
+
+
+@pytest.mark.parametrize("ask", ["read", "wait"])
+def test_view_that_polls_without_a_pause_lets_others_run(
+    application: ASGIApplication, ask: str
+) -> None:
+    @on_event_loop
+    async def run_views() -> None:
+        async with connect(application, ask, "/poll/") as polling:
+            await polling.accepted()
+            for _ in range(3):
+                assert await fresh_state(application)
+            polling.send("found")
+            assert await polling.message() == "found"
+            assert await polling.closed() == (1000, "")
 
     run_views()
 
