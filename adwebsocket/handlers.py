@@ -62,7 +62,7 @@ def resolve_early(request: WebSocketRequest) -> ResolverMatch | None:
 
 def is_async_view(view: View) -> bool:
     """Tell whether a view runs on the event loop, also through decorators that hide it."""
-    return iscoroutinefunction(view) or getattr(view, "websocket_is_async", False)
+    return getattr(view, "websocket_is_async", False) or iscoroutinefunction(view)
 
 
 class WebSocketHandler(BaseHandler):

@@ -169,6 +169,7 @@ class RunnerServer(Server):
         super().__init__(config)
         self.descriptors = DescriptorGauge()
         self.is_paused = False
+        self.uncounted = 0
         self.listeners: list[socket.socket] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -179,7 +180,7 @@ class RunnerServer(Server):
         finally:
             self.config.backlog = backlog
         if self.started:
-            self.config.on_connection = self.check_descriptors  # type: ignore[attr-defined]
+            self.config.on_connection = self.count_connection  # type: ignore[attr-defined]
             self.keep_listeners()
 
     def keep_listeners(self) -> None:
@@ -199,8 +200,15 @@ class RunnerServer(Server):
         for listener in self.listeners:
             listener.listen(self.config.backlog)
 
+    def count_connection(self) -> None:
+        """Look at the descriptors each time that an eighth of the reserve may have gone."""
+        self.uncounted += 1
+        if self.uncounted * 8 >= self.descriptors.reserve:
+            self.check_descriptors()
+
     def check_descriptors(self) -> None:
-        """Stop accepting if too few descriptors are left; called for each new connection."""
+        """Stop accepting if too few descriptors are left."""
+        self.uncounted = 0
         if not self.is_paused and self.descriptors.is_low():
             self.pause_accepting()
 

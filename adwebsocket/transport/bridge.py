@@ -72,7 +72,7 @@ _bridges: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopBridge] = WeakKeyDict
 def get_bridge() -> LoopBridge:
     """Give the bridge to the running loop, one for all its connections. On the loop only."""
     loop = asyncio.get_running_loop()
-    bridge = _bridges.get(loop)
-    if bridge is None:
-        bridge = _bridges[loop] = LoopBridge(loop)
-    return bridge
+    try:
+        return _bridges[loop]
+    except KeyError:
+        return _bridges.setdefault(loop, LoopBridge(loop))

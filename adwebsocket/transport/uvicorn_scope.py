@@ -11,8 +11,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-
 from ..protocol.deflate import DeflateOptions
 from ..protocol.handshake import offered_subprotocols
 from .limits import Limits
@@ -65,9 +63,9 @@ def build_scope(
         "type": "websocket",
         "asgi": _asgi(config.asgi_version),
         "http_version": request.http_version,
-        "scheme": "wss" if is_ssl(transport) else "ws",
-        "server": _shared(get_local_addr(transport)),
-        "client": get_remote_addr(transport),
+        "scheme": "wss" if transport.get_extra_info("sslcontext") else "ws",
+        "server": _shared(_address(transport.get_extra_info("sockname"))),
+        "client": _address(transport.get_extra_info("peername")),
         "root_path": root_path,
         "path": root_path + unquote(raw_path.decode("ascii")),
         "raw_path": root_path.encode("ascii") + raw_path,
@@ -77,6 +75,13 @@ def build_scope(
         "state": dict(state),
         "extensions": extensions,
     }
+
+
+def _address(name: Any) -> tuple[str, int | None] | None:
+    """Give a socket's name as ASGI has it: host and port, or the path of a unix socket."""
+    if isinstance(name, tuple):
+        return name[0], name[1]
+    return (name, None) if name and isinstance(name, str) else None
 
 
 @lru_cache
