@@ -100,7 +100,10 @@ HELP_SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 RELOAD_LISTS = ("reload_dirs", "reload_includes", "reload_excludes")
-PLAIN_DEFAULTS = {"host", "port", "backlog", "timeout_keep_alive"}
+PLAIN_DEFAULTS = {"host", "port", "backlog", "timeout_keep_alive", "timeout_worker_healthcheck"}
+# A worker that is replaced takes all its connections with it. uvicorn's five seconds are too little
+# for one that has twenty thousand, all of which have just been sent a message.
+OWN_DEFAULTS = {"timeout_worker_healthcheck": 30}
 # Our protocol class has its own limits and keepalive, and speaks ASGI 3 over HTTP/1.1 only.
 DROPPED_OPTIONS = {"app", "version", "interface", "http2", "h11_max_incomplete_event_size"}
 
@@ -162,6 +165,7 @@ def hosted_options(help_texts: dict[str, tuple[str, str]]) -> Iterator[click.Opt
             metavar, option.help = help_texts[name]
             option.metavar = metavar or option.metavar
             option.show_default = name in PLAIN_DEFAULTS
+            option.default = OWN_DEFAULTS.get(name, option.default)
         yield option
 
 

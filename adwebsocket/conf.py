@@ -19,11 +19,13 @@ from .protocol.deflate import DeflateOptions
 from .transport.limits import Limits
 
 PREFIX = "WEBSOCKET_"
-# None at all, where others must have a size or a length.
-_MAY_BE_ZERO = {
-    "WEBSOCKET_DB_IDLE_SECONDS",
-    "WEBSOCKET_MAX_CONNECTIONS",
-    "WEBSOCKET_MAX_THREADS",
+# The least that a setting may be where that is not 1, or a thousandth of a second.
+_LEAST = {
+    "WEBSOCKET_DB_IDLE_SECONDS": 0,
+    "WEBSOCKET_MAX_CONNECTIONS": 0,
+    "WEBSOCKET_MAX_THREADS": 0,
+    # What the interpreter asks for.
+    "WEBSOCKET_THREAD_STACK_SIZE": 32 * 1024,
 }
 # A runner is a row here, in asgi.py and in the docs.
 SYNC_RUNNERS = ("thread", "greenlet")
@@ -137,7 +139,7 @@ def _check_number(name: str, value: Any, annotation: str) -> None:
     kind, _, optional = annotation.partition(" | ")
     if kind not in ("int", "float") or (value is None and optional):
         return
-    least = 0 if name in _MAY_BE_ZERO else 1 if kind == "int" else 1e-3
+    least = _LEAST.get(name, 1 if kind == "int" else 1e-3)
     types = (int,) if kind == "int" else (int, float)
     is_number = isinstance(value, types) and not isinstance(value, bool) and isfinite(value)
     if not is_number or value < least:

@@ -34,7 +34,7 @@ OTHER_VALUES: dict[str, Any] = {
     "max_threads": 6,
     "async_threads": 7,
     "sync_runner": "greenlet",
-    "thread_stack_size": 16,
+    "thread_stack_size": 16 * 32 * 1024,
     "greenlet_workers": 17,
     "db_idle_seconds": 18.5,
 }
