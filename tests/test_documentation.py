@@ -1,0 +1,274 @@
+"""The pages of the documentation: what they name is there, and what they tell to write works.
+
+Code blocks are read from the pages, so none can go stale. ``docs/deploy.md`` is put to work in
+``tests/servers/test_nginx.py``; figures and diagrams are generated elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import threading
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.http import HttpResponse, HttpResponseForbidden
+from django.test import override_settings
+from django.urls import path
+from django.utils import timezone
+
+from adwebsocket import ConnectionClosed, accept_websocket, require_websocket
+from adwebsocket.asgi import ASGIApplication
+from adwebsocket.cli import main as command
+from adwebsocket.conf import PREFIX, Settings
+from tests.connections import WebSocketConversation, on_event_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.connections import Event
+
+CHECKOUT = Path(__file__).parent.parent
+PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md"))]
+DOCS = CHECKOUT / "docs"
+RUNNERS = ["thread", "greenlet"]
+MOST_LINES_OF_README = 150
+# Of dwebsocket's, and without effect.
+FOREIGN_SETTINGS = {"WEBSOCKET_FACTORY_CLASS"}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a page that are in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def without_blocks(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what links to the headings of a page end with, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", without_blocks(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_links_lead_to_a_file_and_a_heading_of_it(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_readme_is_short() -> None:
+    assert (CHECKOUT / "README.md").read_text().count("\n") < MOST_LINES_OF_README
+
+
+# Settings, options and extras
+
+
+def rows_of_settings(page: Path) -> dict[str, str]:
+    """Return the settings that the tables of a page describe, with their defaults."""
+    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| ([^|]*) \| ", page.read_text(), re.MULTILINE)
+    return dict(rows)
+
+
+def value_of(default: str) -> Any:
+    """Read a default as the pages write it: ``10,000``, 64 KiB, or Python."""
+    number, _, unit = default.strip("`").replace(",", "").partition(" ")
+    factor = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}[unit]
+    value = ast.literal_eval(number)
+    if isinstance(value, list):
+        return tuple(value)
+    return value if factor == 1 else value * factor
+
+
+def test_guide_has_every_setting_with_its_default() -> None:
+    described = {name: value_of(text) for name, text in rows_of_settings(DOCS / "guide.md").items()}
+    assert described == {PREFIX + each.name.upper(): each.default for each in fields(Settings)}
+
+
+def test_defaults_are_the_same_on_the_page_of_runners() -> None:
+    described = rows_of_settings(DOCS / "runners.md")
+    everywhere = rows_of_settings(DOCS / "guide.md")
+    assert described.items() <= everywhere.items()
+    assert len(described) == 5
+
+
+@each_page
+def test_settings_that_a_page_names_exist(page: Path) -> None:
+    known = {PREFIX + each.name.upper() for each in fields(Settings)} | FOREIGN_SETTINGS
+    assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", page.read_text())) - known == set()
+
+
+@each_page
+def test_options_of_the_command_exist(page: Path) -> None:
+    known = {option for parameter in command.params for option in parameter.opts}
+    calls = re.findall(r"(?:^|/|`)adwebsocket ([^`\n]*)", page.read_text(), re.MULTILINE)
+    named = {option for call in calls for option in re.findall(r"(?<!\S)--[a-z-]+", call)}
+    assert named - known - {"--help"} == set()
+
+
+@each_page
+def test_extras_that_a_page_names_exist(page: Path) -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    named = set(re.findall(r"adwebsocket\[(\w+)\]", page.read_text()))
+    assert named <= set(project["optional-dependencies"])
+
+
+# Code
+
+# What the blocks take for granted.
+GIVEN = {
+    "ConnectionClosed": ConnectionClosed,
+    "HttpResponse": HttpResponse,
+    "HttpResponseForbidden": HttpResponseForbidden,
+    "accept_websocket": accept_websocket,
+    "require_websocket": require_websocket,
+    "slow_query": lambda message: [message, threading.current_thread().name],
+    "threading": threading,
+    "timezone": timezone,
+}
+
+
+def run_blocks(page: Path) -> dict[str, Any]:
+    """Run the code of a page that defines things, and return what it has defined.
+
+    Parts of a function, which use what the page does not show, are compiled only.
+    """
+    names = {**GIVEN, "__name__": page.stem}
+    for block in blocks(page, "python"):
+        tree = ast.parse(block)
+        if not any(isinstance(node, (ast.For, ast.With, ast.Expr)) for node in tree.body):
+            exec(compile(tree, page.name, "exec"), names)
+    return names
+
+
+@each_page
+def test_code_of_a_page_runs(page: Path) -> None:
+    run_blocks(page)
+
+
+class SlowPeer(WebSocketConversation):
+    """A client that takes nothing until ``is_fast`` is set."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.is_fast = asyncio.Event()
+
+    async def _take(self, event: Event) -> None:
+        if event["type"] == "websocket.send":
+            await self.is_fast.wait()
+        await super()._take(event)
+
+
+urlpatterns = [
+    path(f"{name}/", run_blocks(page)[name])
+    for page, name in [
+        (CHECKOUT / "README.md", "echo"),
+        (CHECKOUT / "README.md", "feed"),
+        (DOCS / "guide.md", "lower_case"),
+        (DOCS / "runners.md", "clock"),
+        (DOCS / "runners.md", "report"),
+        (DOCS / "runners.md", "room"),
+    ]
+]
+
+
+@pytest.fixture(params=RUNNERS)
+def application(request: pytest.FixtureRequest) -> Iterator[ASGIApplication]:
+    """Serve the views of the pages; as greenlets, all in one thread."""
+    with override_settings(
+        MIDDLEWARE=[],
+        ROOT_URLCONF=__name__,
+        WEBSOCKET_GREENLET_WORKERS=1,
+        WEBSOCKET_OUTBOX_BYTES=1000,
+        WEBSOCKET_SYNC_RUNNER=request.param,
+    ):
+        yield ASGIApplication()
+
+
+async def open_peer(peer: WebSocketConversation) -> WebSocketConversation:
+    await peer.__aenter__()
+    await peer.accepted()
+    return peer
+
+
+@pytest.mark.parametrize("name", ["echo", "feed", "lower_case"])
+def test_first_views_answer(application: ASGIApplication, name: str) -> None:
+    @on_event_loop
+    async def converse() -> None:
+        async with WebSocketConversation(application, f"/{name}/") as peer:
+            await peer.accepted()
+            peer.send("hello")
+            assert await peer.message() == "hello"
+
+    converse()
+
+
+def test_view_with_slow_queries_has_a_thread_under_either_runner(
+    application: ASGIApplication,
+) -> None:
+    @on_event_loop
+    async def converse() -> None:
+        async with WebSocketConversation(application, "/report/") as peer:
+            await peer.accepted()
+            peer.send("sales")
+            assert str(await peer.message()).startswith('["sales","websocket-view-')
+
+    converse()
+
+
+def test_clock_tells_the_time_until_the_client_leaves(application: ASGIApplication) -> None:
+    @on_event_loop
+    async def converse() -> None:
+        async with WebSocketConversation(application, "/clock/") as peer:
+            await peer.accepted()
+            assert str(await peer.message()).endswith("+00:00")
+        assert application.runners.count() == 0
+
+    converse()
+
+
+def test_room_goes_on_while_a_slow_client_holds_up_who_sends_to_it(
+    application: ASGIApplication,
+) -> None:
+    """The way that the page calls wrong would never answer again, with greenlets."""
+    text = "x" * 2000
+
+    @on_event_loop
+    async def converse() -> None:
+        slow = SlowPeer(application, "/room/")
+        await open_peer(slow)
+        first, second = [
+            await open_peer(WebSocketConversation(application, "/room/")) for _ in range(2)
+        ]
+        for sender in (first, second):
+            for _ in range(3):
+                sender.send(text)
+        # Who comes and goes needs the lock, and so a worker that is not stuck.
+        async with WebSocketConversation(application, "/room/") as guest:
+            await guest.accepted()
+        async with WebSocketConversation(application, "/echo/") as other:
+            await other.accepted()
+            other.send("hello")
+            assert await other.message() == "hello"
+        slow.is_fast.set()
+        for peer in (slow, first, second):
+            assert [await peer.message() for _ in range(6)] == [text] * 6
+        for peer in (slow, first, second):
+            peer.disconnect()
+            await peer.finished()
+
+    converse()
