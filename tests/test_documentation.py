@@ -127,6 +127,16 @@ def test_extras_that_a_page_names_exist(page: Path) -> None:
     assert named <= set(project["optional-dependencies"])
 
 
+def test_design_has_every_module_in_its_layers() -> None:
+    modules = {
+        f"{file.name}/" if file.is_dir() else file.stem
+        for file in (CHECKOUT / "adwebsocket").iterdir()
+        if (file.is_dir() or file.suffix == ".py") and not file.name.startswith("_")
+    }
+    table = re.findall(r"^\| .*", (DOCS / "design.md").read_text(), re.MULTILINE)
+    assert modules - set(re.findall(r"`([\w/]+)`", "\n".join(table))) == set()
+
+
 # Code
 
 # What the blocks take for granted.
