@@ -21,6 +21,7 @@ from django.test import override_settings
 from django.urls import path
 from django.utils import timezone
 
+import adwebsocket.compat
 from adwebsocket import ConnectionClosed, accept_websocket, require_websocket
 from adwebsocket.asgi import ASGIApplication
 from adwebsocket.cli import main as command
@@ -140,15 +141,20 @@ def test_design_has_every_module_in_its_layers() -> None:
 # Code
 
 # What the blocks take for granted.
-GIVEN = {
+GIVEN: dict[str, Any] = {
     "ConnectionClosed": ConnectionClosed,
     "HttpResponse": HttpResponse,
     "HttpResponseForbidden": HttpResponseForbidden,
     "accept_websocket": accept_websocket,
+    "quote": lambda: "12.50",
     "require_websocket": require_websocket,
     "slow_query": lambda message: [message, threading.current_thread().name],
     "threading": threading,
     "timezone": timezone,
+}
+LEGACY = {
+    "accept_websocket": adwebsocket.compat.accept_websocket,
+    "require_websocket": adwebsocket.compat.require_websocket,
 }
 
 
@@ -158,6 +164,8 @@ def run_blocks(page: Path) -> dict[str, Any]:
     Parts of a function, which use what the page does not show, are compiled only.
     """
     names = {**GIVEN, "__name__": page.stem}
+    if page.stem == "from-dwebsocket":
+        names |= LEGACY
     for block in blocks(page, "python"):
         tree = ast.parse(block)
         if not any(isinstance(node, (ast.For, ast.With, ast.Expr)) for node in tree.body):
@@ -189,6 +197,7 @@ urlpatterns = [
         (CHECKOUT / "README.md", "echo"),
         (CHECKOUT / "README.md", "feed"),
         (DOCS / "guide.md", "lower_case"),
+        (DOCS / "from-dwebsocket.md", "ticker"),
         (DOCS / "runners.md", "clock"),
         (DOCS / "runners.md", "report"),
         (DOCS / "runners.md", "room"),
@@ -240,12 +249,23 @@ def test_view_with_slow_queries_has_a_thread_under_either_runner(
     converse()
 
 
-def test_clock_tells_the_time_until_the_client_leaves(application: ASGIApplication) -> None:
+@pytest.mark.parametrize(("name", "end"), [("clock", "+00:00"), ("ticker", "12.50")])
+def test_push_loop_lets_others_run_and_ends_with_its_client(
+    application: ASGIApplication, name: str, end: str
+) -> None:
     @on_event_loop
     async def converse() -> None:
-        async with WebSocketConversation(application, "/clock/") as peer:
+        async with WebSocketConversation(application, f"/{name}/") as peer:
             await peer.accepted()
-            assert str(await peer.message()).endswith("+00:00")
+            async with WebSocketConversation(application, "/echo/") as other:
+                await other.accepted()
+                other.send("hello")
+                assert await other.message() == "hello"
+            assert str(await peer.message()).endswith(end)
+            peer.disconnect()
+            # An answer that was under way is no fault.
+            await peer.finished()
+            peer.unread_events()
         assert application.runners.count() == 0
 
     converse()
