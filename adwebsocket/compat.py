@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from . import middleware as native_middleware
@@ -27,12 +27,15 @@ from .transport.waiting import manners, pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Literal, TypeAlias
 
     from django.http import HttpRequest
 
     from .decorators import View
     from .protocol.frames import Message
     from .transport.inbox import Item
+
+    RunnerName: TypeAlias = Literal["thread", "greenlet"] | None
 
 __all__ = [
     "WebSocket",
@@ -342,24 +345,35 @@ class WebSocketFactory:
         return getattr(self.request, "websocket", None)
 
 
-def accept_websocket(view: View) -> View:
-    """Let WebSockets reach a view, besides plain HTTP requests, in dwebsocket's dialect."""
-    return decorate(view, _options(require=False))
+def accept_websocket(view: View | None = None, /, *, runner: RunnerName = None) -> Any:
+    """Let WebSockets reach a view, besides plain HTTP requests, in dwebsocket's dialect.
+
+    Arguments:
+        runner: what runs the view, in place of ``WEBSOCKET_SYNC_RUNNER``; the one thing that the
+            original's decorators did not take.
+    """
+    return _decorator(view, require=False, runner=runner)
 
 
-def require_websocket(view: View) -> View:
-    """Let only WebSockets reach a view, in dwebsocket's dialect; plain HTTP gets 400."""
-    return decorate(view, _options(require=True))
+def require_websocket(view: View | None = None, /, *, runner: RunnerName = None) -> Any:
+    """Let only WebSockets reach a view, in dwebsocket's dialect; plain HTTP gets 400.
+
+    Arguments:
+        runner: see ``accept_websocket``.
+    """
+    return _decorator(view, require=True, runner=runner)
 
 
-def _options(*, require: bool) -> Options:
-    return Options(
+def _decorator(view: View | None, *, require: bool, runner: RunnerName) -> Any:
+    options = Options(
         require=require,
+        runner=runner,
         socket_class=WebSocket,
         # Return, exception and close() all sent 1000 in the original.
         error_code=CloseCode.NORMAL_CLOSURE,
         may_hide=True,
     )
+    return partial(decorate, options=options) if view is None else decorate(view, options)
 
 
 WebSocketMiddleware.decorate_marked_view = staticmethod(accept_websocket)

@@ -124,8 +124,8 @@ def share_one_heap() -> None:
     """Let all threads take memory from one heap, where the C library gives each its own.
 
     Each keeps what is freed in it: a process that had 200 views in threads stays 15 % larger than
-    before, and with one heap 9 %. The interpreter's lock lets only one thread ask at a time, so they
-    do not wait for each other there.
+    before, and with one heap 9 to 10 %. The interpreter's lock lets only one thread ask at a time,
+    so they do not wait for each other there.
     """
     if not os.environ.get("MALLOC_ARENA_MAX"):
         # Only glibc has it, and not every system a library by that way.

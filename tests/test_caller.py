@@ -17,3 +17,14 @@ def test_code_beside_the_package_is_not_in_it() -> None:
     names = {"place_of_caller": caller.place_of_caller}
     exec(compile("\n\nplace = place_of_caller()", beside, "exec"), names)
     assert names["place"] == f"{beside}:3"
+
+
+def test_places_of_a_frame_are_its_line_and_those_of_its_callers() -> None:
+    def inner() -> str:
+        return caller.places_of(inspect.currentframe())
+
+    first, second, *_ = inner().split(", called from ")
+    line = inner.__code__.co_firstlineno
+    assert first == f"{__file__}:{line + 1}"
+    assert second == f"{__file__}:{line + 3}"
+    assert caller.places_of(None) == ""

@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import logging
+import sys
 import threading
 from heapq import heapify, heappop, heappush
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from greenlet import getcurrent, greenlet
 
+from ..caller import places_of
 from ..transport.bridge import get_bridge
 from ..transport.waiting import Manners, behaving
 from .base import NoParking, give_back, let_wakers_go_on, outcome_of, start_thread
@@ -28,8 +32,12 @@ if TYPE_CHECKING:
 
     from .base import Outcome, Parking, ResultT
 
+logger = logging.getLogger("adwebsocket")
+
 # Seconds that a worker stays without a view.
 _IDLE_SECONDS: Final = 1.0
+# Seconds in which a worker whose views could go on must let one do so; else it is reported.
+_STUCK_SECONDS: Final = 10.0
 # Timers of waits that are over are cleared away when there are more than these, and most are such.
 _MANY_TIMERS: Final = 256
 
@@ -45,6 +53,7 @@ class GreenletRunner:
     def __init__(self, workers: int, new_parking: Callable[[], Parking] = NoParking) -> None:
         self._workers = [_Worker(f"websocket-greenlets-{n}") for n in range(1, workers + 1)]
         self._new_parking = new_parking
+        self._watching_loop: ref[asyncio.AbstractEventLoop] | None = None
 
     def count(self) -> int:
         """Count the functions that run now."""
@@ -59,12 +68,29 @@ class GreenletRunner:
         Raises:
             RunnerFull: the system gives no thread.
         """
-        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._watch_from(loop)
+        future: asyncio.Future[ResultT] = loop.create_future()
         worker = min(self._workers, key=lambda worker: worker.count)
         view = _View(worker, function, self._new_parking(), future)
         future.add_done_callback(view.give_up)
         worker.start(view)
         return future
+
+    def _watch_from(self, loop: asyncio.AbstractEventLoop) -> None:
+        watching = None if self._watching_loop is None else self._watching_loop()
+        if watching is None or watching.is_closed():
+            self._watching_loop = ref(loop)
+            loop.call_later(_STUCK_SECONDS, self._watch, loop)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Report workers that are stuck, as long as there are views."""
+        for worker in self._workers:
+            worker.report_if_stuck()
+        if self.count():
+            loop.call_later(_STUCK_SECONDS, self._watch, loop)
+        else:
+            self._watching_loop = None
 
 
 class _View:
@@ -213,6 +239,10 @@ class _Worker(Manners):
         self._numbers = itertools.count()
         self._idle_at = inf
         self._idle: Callable[[], None]
+        self._thread_id: int | None = None
+        # How often the hub has looked for turns, and how often when that was last checked.
+        self._rounds = 0
+        self._rounds_seen = 0
 
     # From any thread
 
@@ -235,6 +265,22 @@ class _Worker(Manners):
                 self._is_alive = True
             self._started += 1
         self.turns.put(view.begin)
+
+    def report_if_stuck(self) -> None:
+        """Say which view holds up the others, if one has done so since the last call."""
+        rounds, self._rounds_seen = self._rounds_seen, self._rounds
+        if rounds != self._rounds or self.turns.empty() or self._thread_id is None:
+            return
+        frame = sys._current_frames().get(self._thread_id)
+        if frame is not None:
+            logger.warning(
+                "A view has held up the %d views of its thread for %d seconds and more, at %s. "
+                "Under greenlets a view that blocks elsewhere should have a thread of its own: "
+                'runner="thread" in its decorator.',
+                self.count,
+                _STUCK_SECONDS,
+                places_of(frame),
+            )
 
     # In the thread
 
@@ -271,10 +317,12 @@ class _Worker(Manners):
     def _live(self) -> None:
         """Take turns until there is neither one nor a view for a while."""
         self.hub = getcurrent()
+        self._thread_id = threading.get_ident()
         turns = self.turns
         let_wakers_go_on()
         with behaving(self):
             while True:
+                self._rounds += 1
                 try:
                     turns.get(timeout=self._run_timers())()
                 except Empty:

@@ -483,3 +483,57 @@ async def test_wake_up_from_a_view_of_another_thread_arrives() -> None:
         waiters[0].wake(None)
 
     assert await asyncio.gather(runner.run(first), runner.run(second)) == [True, None]
+
+
+# A view that blocks elsewhere
+
+
+@pytest.fixture
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runners look every twentieth of a second whether a worker is stuck."""
+    monkeypatch.setattr(greenlets, "_STUCK_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("short_patience")
+@on_event_loop
+async def test_view_that_holds_up_others_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    runner = GreenletRunner(1)
+    release = threading.Event()
+
+    def block() -> bool:
+        return release.wait(DEADLINE)
+
+    blocking = runner.run(block)
+    waiting = runner.run(lambda: "not held up any more")
+    async with asyncio.timeout(DEADLINE):
+        while not caplog.messages:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
+    release.set()
+
+    assert await blocking is True
+    assert await waiting == "not held up any more"
+    assert "held up the 2 views of its thread" in caplog.messages[0]
+    assert 'runner="thread"' in caplog.messages[0]
+
+
+@pytest.mark.usefixtures("short_patience")
+@on_event_loop
+async def test_views_that_wait_hold_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    runner = GreenletRunner(1)
+    gate = Gate()
+    running = runner.run(gate)
+    await asyncio.sleep(0.3)
+    gate.open()
+
+    assert await running == "let go"
+    assert caplog.messages == []
+
+
+@pytest.mark.usefixtures("short_patience")
+@on_event_loop
+async def test_runner_without_views_looks_after_nobody() -> None:
+    runner = GreenletRunner(1)
+    assert await runner.run(lambda: "done") == "done"
+    async with asyncio.timeout(DEADLINE):
+        while runner._watching_loop is not None:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
