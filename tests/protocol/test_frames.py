@@ -26,11 +26,13 @@ from websockets.uri import parse_uri
 from adwebsocket.protocol import frames
 from adwebsocket.protocol.codes import Opcode
 from adwebsocket.protocol.frames import (
+    LARGE_PAYLOAD,
     apply_mask,
     check_close,
     encode_close,
     encode_frame,
     encode_message,
+    encode_parts,
 )
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
@@ -102,6 +104,35 @@ def test_mutable_message_is_copied() -> None:
     message[:] = b"after!"
 
     assert frame == b"\x82\x06before"
+
+
+@pytest.mark.parametrize("message", [b"x", "x"], ids=["binary", "text"])
+def test_large_message_is_two_parts_for_who_can_write_them_at_once(message: str | bytes) -> None:
+    large = message * LARGE_PAYLOAD
+    header, payload = encode_parts(large)
+
+    assert payload == b"x" * LARGE_PAYLOAD
+    assert encode_message(large) == b"".join([header, payload])
+
+
+def test_large_binary_message_is_not_copied() -> None:
+    message = bytes(LARGE_PAYLOAD)
+
+    assert encode_parts(message)[1] is message
+
+
+def test_large_mutable_message_is_copied() -> None:
+    message = bytearray(LARGE_PAYLOAD)
+    parts = encode_parts(message)
+    message[:] = b"x" * LARGE_PAYLOAD
+
+    assert parts[1] == bytes(LARGE_PAYLOAD)
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, LARGE_PAYLOAD - 1])
+def test_message_that_is_not_large_is_one_part(length: int) -> None:
+    assert encode_parts(b"x" * length) == encode_message(b"x" * length)
+    assert encode_parts("x" * length) == encode_message("x" * length)
 
 
 def test_subclass_of_str_is_sent_as_text() -> None:
