@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
 
 # Seconds in which a refused client's input is discarded.
-_LINGER = 1.0
+LINGER = 1.0
 _TOO_SLOW = (408, b"Request Timeout", b"The request line and the headers did not come in time.\n")
 _TOO_LARGE = (431, b"Request Header Fields Too Large", b"The headers are too large.\n")
 
@@ -101,6 +101,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         # uvicorn calls this while it handles the exception that says where the head has ended.
+        if not self._is_idle():
+            # The 101 would overtake the response that is due before it, and that would be read as
+            # frames (RFC 9112 section 9.3.2). Behind this response the connection closes; a client
+            # that gets no answer to its handshake may ask again.
+            self._is_refused = True
+            self.cycle.keep_alive = False
+            return
         upgrade = sys.exc_info()[1]
         assert isinstance(upgrade, HttpParserUpgrade)
         early_frames = self._data[upgrade.args[0] :]
@@ -158,7 +165,7 @@ class HttpProtocol(HttpToolsProtocol):
                 b"content-length: %d\r\nconnection: close\r\n\r\n%b"
                 % (status, phrase, len(text), text)
             )
-        self._head_timer = self.loop.call_later(_LINGER, self.transport.abort)
+        self._head_timer = self.loop.call_later(LINGER, self.transport.abort)
         if self.transport.can_write_eof():
             # Closed with input unread, the system would send a reset, which can destroy the answer
             # on its way to a client that is still writing.

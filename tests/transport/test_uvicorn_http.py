@@ -1,88 +1,35 @@
-"""The HTTP protocol in front: what the head of a request may be, and what follows it."""
+"""The HTTP protocols in front: what the head of a request may be, and what follows it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-import socket
-import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from event_loops import until
-from loopback import Client, close, echo, request, text
-from uvicorn.config import Config
-from uvicorn.server import ServerState
+import uvicorn_parts
+from loopback import close, request, text
+from uvicorn_parts import PAGE, application, status_of
 
 from adwebsocket.transport.limits import Limits
+from adwebsocket.transport.uvicorn_front import FrontProtocol
 from adwebsocket.transport.uvicorn_http import HttpProtocol
-from adwebsocket.transport.uvicorn_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from event_loops import Run
     from loopback import Receive, Send
-
-PAGE = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
-
-
-async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await echo(scope, receive, send)
-        return
-    headers = [(b"content-length", b"4")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"page"})
+    from uvicorn_parts import Serve
 
 
-class Server:
-    """uvicorn's parts around our HTTP protocol, and what it made."""
-
-    def __init__(self, limits: Limits | None, served: Any) -> None:
-        self.config = Config(
-            served, http=HttpProtocol, ws=WebSocketProtocol, lifespan="off", log_config=None
-        )
-        self.config.load()
-        if limits is not None:
-            self.config.limits = limits  # type: ignore[attr-defined] # as our runner does
-        self.state = ServerState()
-        self.protocols: list[weakref.ref[HttpProtocol]] = []
-        self.address: tuple[str, int] = ("", 0)
-        self.sockets: list[socket.socket] = []
-
-    def new_protocol(self) -> HttpProtocol:
-        protocol = HttpProtocol(self.config, server_state=self.state, app_state={})
-        self.protocols.append(weakref.ref(protocol))
-        return protocol
-
-    async def connect(self) -> Client:
-        client = Client(socket.socket())
-        self.sockets.append(client.socket)
-        await asyncio.get_running_loop().sock_connect(client.socket, self.address)
-        return client
+@pytest.fixture(params=[HttpProtocol, FrontProtocol])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Give ``uvicorn_parts.serve``, once for each class that uvicorn may be given."""
+    return partial(uvicorn_parts.serve, request.param)
 
 
-@contextlib.asynccontextmanager
-async def serve(limits: Limits | None = None, served: Any = application) -> AsyncIterator[Server]:
-    server = Server(limits, served)
-    listener = await asyncio.get_running_loop().create_server(server.new_protocol, "127.0.0.1", 0)
-    server.address = listener.sockets[0].getsockname()
-    try:
-        yield server
-    finally:
-        listener.close()
-        for client in server.sockets:
-            client.close()
-        await until(lambda: not server.state.connections and not server.state.tasks)
-
-
-def status_of(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1])
-
-
-def test_page_and_websocket_are_served(run: Run) -> None:
+def test_page_and_websocket_are_served(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve() as server:
             client = await server.connect()
@@ -98,7 +45,7 @@ def test_page_and_websocket_are_served(run: Run) -> None:
 
 
 @pytest.mark.parametrize("target", ["page", "websocket"])
-def test_head_that_comes_byte_by_byte_is_read(run: Run, target: str) -> None:
+def test_head_that_comes_byte_by_byte_is_read(run: Run, serve: Serve, target: str) -> None:
     async def main() -> None:
         async with serve() as server:
             client = await server.connect()
@@ -111,7 +58,9 @@ def test_head_that_comes_byte_by_byte_is_read(run: Run, target: str) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"G", PAGE[:-2], request("/")[:-1]])
-def test_head_that_does_not_end_in_time_ends_the_connection(run: Run, begun: bytes) -> None:
+def test_head_that_does_not_end_in_time_ends_the_connection(
+    run: Run, serve: Serve, begun: bytes
+) -> None:
     async def main() -> None:
         async with serve(Limits(handshake_timeout=0.1)) as server:
             client = await server.connect()
@@ -126,7 +75,7 @@ def test_head_that_does_not_end_in_time_ends_the_connection(run: Run, begun: byt
     run(main())
 
 
-def test_head_of_a_second_request_has_its_time_too(run: Run) -> None:
+def test_head_of_a_second_request_has_its_time_too(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve(Limits(handshake_timeout=0.2)) as server:
             client = await server.connect()
@@ -141,7 +90,7 @@ def test_head_of_a_second_request_has_its_time_too(run: Run) -> None:
     run(main())
 
 
-def test_nobody_is_hurried_without_a_timeout(run: Run) -> None:
+def test_nobody_is_hurried_without_a_timeout(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve(Limits(handshake_timeout=None)) as server:
             client = await server.connect()
@@ -154,7 +103,7 @@ def test_nobody_is_hurried_without_a_timeout(run: Run) -> None:
 
 
 @pytest.mark.parametrize("timeout", [10, None])
-def test_head_without_end_is_431(run: Run, timeout: float | None) -> None:
+def test_head_without_end_is_431(run: Run, serve: Serve, timeout: float | None) -> None:
     async def main() -> None:
         limits = Limits(max_header_size=1000, handshake_timeout=timeout)
         async with serve(limits) as server:
@@ -169,11 +118,12 @@ def test_head_without_end_is_431(run: Run, timeout: float | None) -> None:
 
 
 async def slow_page(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    await asyncio.sleep(0.5)
+    if scope["type"] == "http":
+        await asyncio.sleep(0.5)
     await application(scope, receive, send)
 
 
-def test_head_behind_a_request_that_is_being_served_has_time(run: Run) -> None:
+def test_head_behind_a_request_that_is_being_served_has_time(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve(Limits(handshake_timeout=0.2), slow_page) as server:
             client = await server.connect()
@@ -186,7 +136,24 @@ def test_head_behind_a_request_that_is_being_served_has_time(run: Run) -> None:
     run(main())
 
 
-def test_overlong_head_behind_a_request_that_is_being_served_gets_no_answer(run: Run) -> None:
+def test_handshake_behind_a_request_that_is_being_served_is_not_answered_before_it(
+    run: Run, serve: Serve
+) -> None:
+    async def main() -> None:
+        async with serve(served=slow_page) as server:
+            client = await server.connect()
+            await client.write(PAGE + PAGE + request("/") + text("early"))
+            for _ in range(2):
+                assert status_of(await client.read_head()) == 200
+                assert (await client.read_some()).startswith(b"page")
+            assert await client.read_to_end() == b""
+
+    run(main())
+
+
+def test_overlong_head_behind_a_request_that_is_being_served_gets_no_answer(
+    run: Run, serve: Serve
+) -> None:
     async def main() -> None:
         limits = Limits(max_header_size=1000)
         async with serve(limits, slow_page) as server:
@@ -205,7 +172,7 @@ def test_overlong_head_behind_a_request_that_is_being_served_gets_no_answer(run:
 
 
 @pytest.mark.parametrize("piece", [b"X-%d: y\r\n", b"%d"])
-def test_endless_trailers_end_the_connection(run: Run, piece: bytes) -> None:
+def test_endless_trailers_end_the_connection(run: Run, serve: Serve, piece: bytes) -> None:
     async def main() -> None:
         async with serve(Limits(max_header_size=1000), slow_page) as server:
             client = await server.connect()
@@ -222,7 +189,7 @@ def test_endless_trailers_end_the_connection(run: Run, piece: bytes) -> None:
     run(main())
 
 
-def test_chunks_as_small_as_can_be_are_a_body_all_the_same(run: Run) -> None:
+def test_chunks_as_small_as_can_be_are_a_body_all_the_same(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve(Limits(max_header_size=200)) as server:
             client = await server.connect()
@@ -235,7 +202,7 @@ def test_chunks_as_small_as_can_be_are_a_body_all_the_same(run: Run) -> None:
     run(main())
 
 
-def test_blank_line_behind_a_response_begins_a_head(run: Run) -> None:
+def test_blank_line_behind_a_response_begins_a_head(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve(Limits(handshake_timeout=0.2)) as server:
             client = await server.connect()
@@ -248,7 +215,7 @@ def test_blank_line_behind_a_response_begins_a_head(run: Run) -> None:
     run(main())
 
 
-def test_handshake_in_one_piece_that_is_too_long_is_431(run: Run) -> None:
+def test_handshake_in_one_piece_that_is_too_long_is_431(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve(Limits(max_header_size=1000)) as server:
             client = await server.connect()
@@ -260,7 +227,7 @@ def test_handshake_in_one_piece_that_is_too_long_is_431(run: Run) -> None:
     run(main())
 
 
-def test_body_has_no_part_in_the_size_of_the_head(run: Run) -> None:
+def test_body_has_no_part_in_the_size_of_the_head(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve(Limits(max_header_size=1000)) as server:
             client = await server.connect()
@@ -281,7 +248,9 @@ def test_body_has_no_part_in_the_size_of_the_head(run: Run) -> None:
         ["Upgrade: h2c", "Upgrade: WebSocket", "Connection: upgrade"],
     ],
 )
-def test_tokens_in_lists_and_in_several_lines_are_found(run: Run, lines: list[str]) -> None:
+def test_tokens_in_lists_and_in_several_lines_are_found(
+    run: Run, serve: Serve, lines: list[str]
+) -> None:
     plain = request("/").decode().split("\r\n")
     head = [line for line in plain if not line.startswith(("Upgrade", "Connection"))]
     head[2:2] = lines
@@ -296,7 +265,7 @@ def test_tokens_in_lists_and_in_several_lines_are_found(run: Run, lines: list[st
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10])
-def test_frames_in_the_segment_of_the_handshake_are_read(run: Run, cut: int) -> None:
+def test_frames_in_the_segment_of_the_handshake_are_read(run: Run, serve: Serve, cut: int) -> None:
     data = request("/") + text("early") + text("bird")
 
     async def main() -> None:
@@ -311,7 +280,7 @@ def test_frames_in_the_segment_of_the_handshake_are_read(run: Run, cut: int) -> 
     run(main())
 
 
-def test_websocket_keeps_nothing_of_what_has_read_its_handshake(run: Run) -> None:
+def test_websocket_keeps_nothing_of_what_has_read_its_handshake(run: Run, serve: Serve) -> None:
     async def main() -> None:
         async with serve() as server:
             client = await server.connect()
