@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..exceptions import HandshakeError
 from ..protocol import handshake
-from .uvicorn_http import HttpProtocol
+from .uvicorn_http import LINGER, HttpProtocol
 from .uvicorn_protocol import WebSocketProtocol
 from .uvicorn_scope import limits_of
 
@@ -66,10 +66,13 @@ class FrontProtocol(asyncio.Protocol):
         cast("set[Any]", self._server_state.connections).add(self)
         timeout = limits_of(self._config).handshake_timeout
         if timeout is not None:
-            self._timer = self._loop.call_later(timeout, self._transport.close)
+            self._timer = self._loop.call_later(timeout, self._give_up)
 
     def data_received(self, data: bytes) -> None:
         """Pass the connection on, with the bytes that have come."""
+        if self._transport.is_closing():
+            # TLS reads on until the peer has agreed to the end.
+            return
         self._let_go()
         found = self._read_handshake(data)
         if found is None:
@@ -91,6 +94,11 @@ class FrontProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close, since uvicorn wants to stop and nothing has been asked for yet."""
         self._transport.close()
+
+    def _give_up(self) -> None:
+        """Close, and do not wait for long until the peer has done so: TLS would, for 30 seconds."""
+        self._transport.close()
+        self._timer = self._loop.call_later(LINGER, self._transport.abort)
 
     def _let_go(self) -> None:
         cast("set[Any]", self._server_state.connections).discard(self)
@@ -118,7 +126,7 @@ class FrontProtocol(asyncio.Protocol):
             and data.startswith(b"GET /")
             and len(head) + len(end) <= limits_of(self._config).max_header_size
             and b"websocket" in head.lower()
-            and issubclass(cast("type", self._config.ws_protocol_class), WebSocketProtocol)
+            and self._is_websocket_ours()
         ):
             return None
         try:
@@ -132,3 +140,7 @@ class FrontProtocol(asyncio.Protocol):
             and _BODY_HEADERS.isdisjoint(name for name, _ in request.headers)
         )
         return (request, key, rest) if is_plain else None
+
+    def _is_websocket_ours(self) -> bool:
+        protocol_class: Any = self._config.ws_protocol_class
+        return isinstance(protocol_class, type) and issubclass(protocol_class, WebSocketProtocol)
