@@ -96,7 +96,10 @@ def _parse_header(line: bytes) -> tuple[bytes, bytes]:
     if not colon or not _TOKEN.fullmatch(name) or _BAD_VALUE.search(value):
         raise HandshakeError("Every header must be a name, a colon and a value on one line.")
     header = name.lower(), value
-    if header[0] in _COMMON and len(line) <= 256 and len(_known_lines) < _MOST_KNOWN_LINES:
+    if header[0] in _COMMON and len(line) <= 256:
+        if len(_known_lines) >= _MOST_KNOWN_LINES:
+            # Else whoever sends so many hosts would end the sharing for as long as we run.
+            _known_lines.clear()
         _known_lines[line] = header
     return header
 

@@ -14,6 +14,7 @@ from websockets.uri import parse_uri
 from adwebsocket.exceptions import HandshakeError
 from adwebsocket.protocol.handshake import (
     UpgradeRequest,
+    _known_lines,
     check_header,
     check_upgrade,
     choose_subprotocol,
@@ -121,6 +122,52 @@ def test_headers_that_repeat_are_shared_and_secrets_are_not() -> None:
     assert first == second
     is_shared = [one is other for one, other in zip(first, second, strict=True)]
     assert is_shared == [True, True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Sec-WebSocket-Key",
+        b"SEC-WEBSOCKET-PROTOCOL",
+        b"Cookie",
+        b"cookie",
+        b"Authorization",
+        b"Proxy-Authorization",
+        b"X-CSRFToken",
+        b"X-Forwarded-For",
+        b"Referer",
+    ],
+)
+def test_nothing_of_one_client_alone_is_kept(name: bytes) -> None:
+    parse_request(b"GET /a-secret HTTP/1.1\r\nHost: x\r\n" + name + b": a-secret\r\n\r\n")
+
+    assert b"secret" not in repr(_known_lines).encode()
+
+
+def test_lines_that_are_kept_have_a_bound_and_make_room_for_others() -> None:
+    def parse(host: bytes) -> tuple[bytes, bytes]:
+        return parse_request(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n").headers[0]
+
+    for number in range(2000):
+        assert parse(b"%d" % number) == (b"host", b"%d" % number)
+        assert len(_known_lines) <= 512
+    parse(b"x" * 300)
+
+    assert parse(b"behind.example") is parse(b"behind.example")
+    assert max(map(len, _known_lines)) <= 256
+
+
+def test_kept_line_gives_its_name_in_lower_case_whatever_the_client_wrote() -> None:
+    head = b"GET / HTTP/1.1\r\nHOST: A\r\nHost: A\r\nhost:A\r\n\r\n"
+
+    assert parse_request(head).headers == parse_request(head).headers == [(b"host", b"A")] * 3
+
+
+@pytest.mark.parametrize("line", [b"Host : x", b"Host: a\x00b", b"Host"])
+def test_malformed_line_is_refused_each_time(line: bytes) -> None:
+    for _ in range(2):
+        with pytest.raises(HandshakeError, match="header"):
+            parse_request(b"GET / HTTP/1.1\r\n" + line + b"\r\n\r\n")
 
 
 @pytest.mark.parametrize(
