@@ -27,6 +27,7 @@ from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, reset_queries
 from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from . import alias
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from django.dispatch import Signal
-    from django.http.response import HttpResponseBase
 
     from .transport.channel import Channel
 
@@ -243,6 +243,7 @@ def must_be_finished(response: HttpResponseBase, request: WebSocketRequest) -> b
     closers: list[Any] = response._resource_closers  # type: ignore[attr-defined]
     return (
         has_listeners(request_finished)
+        or getattr(response.close, "__func__", None) is not HttpResponseBase.close
         or any(closer != request.close for closer in closers)
         or bool(caches.all(initialized_only=True))
     )

@@ -11,15 +11,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.core.cache import cache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.signals import got_request_exception, request_finished, request_started
 from django.http import Http404, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.test import Client, override_settings
 from django.urls import path, reverse
+from django.utils.decorators import sync_and_async_middleware
 
 from adwebsocket import ConnectionClosed, accept_websocket, require_websocket
-from adwebsocket.asgi import ASGIApplication, get_asgi_application
+from adwebsocket.asgi import ASGIApplication, get_asgi_application, has_listeners
 from adwebsocket.transport.asgi_interface import AsgiInterface
 from tests.connections import (
     DEADLINE,
@@ -34,6 +37,7 @@ from tests.connections import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from django.dispatch import Signal
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
@@ -86,6 +90,21 @@ class AsyncBody:
 body = ClosingBody()
 
 
+class ClosingResponse(HttpResponse):
+    """A response that has something to do when it is closed."""
+
+    def close(self) -> None:
+        super().close()
+        calls.append("close of the response")
+
+
+class ClosingCache(LocMemCache):
+    """A cache with a connection, so to say."""
+
+    def close(self, **_: Any) -> None:
+        calls.append("close of the cache")
+
+
 def answer_of(request: HttpRequest) -> HttpResponseBase | None:
     """Do what the query string asks for, as the view or the middleware that is asked."""
     match request.GET.get("do"):
@@ -106,6 +125,8 @@ def answer_of(request: HttpRequest) -> HttpResponseBase | None:
             response.set_cookie("first", "1")
             response.set_cookie("second", "2", httponly=True)
             return response
+        case "own close":
+            return ClosingResponse("refused", status=403)
         case "foreign":
             raise ConnectionClosed(1001)
     return None
@@ -296,6 +317,19 @@ class CatchingMiddleware(AnsweringMiddleware):
         return HttpResponse(f"caught {exception}", status=409)
 
 
+@sync_and_async_middleware
+def caching_middleware(get_response: Any) -> Callable[[HttpRequest], Any]:
+    """Look into a cache if the query string asks for it, as that for sessions does."""
+
+    def middleware(request: HttpRequest) -> Any:
+        if request.GET["do"] == "cache":
+            cache.get("anything")
+        return get_response(request)
+
+    return markcoroutinefunction(middleware) if iscoroutinefunction(get_response) else middleware
+
+
+CACHING = f"{__name__}.caching_middleware"
 COUNTING = f"{__name__}.CountingMiddleware"
 STOCK = [
     "django.middleware.security.SecurityMiddleware",
@@ -465,6 +499,16 @@ class TestServedView:
             assert all(is_pool_thread(thread) for thread in threads)
 
     @on_event_loop
+    @override_settings(CACHES={"default": {"BACKEND": f"{__name__}.ClosingCache"}})
+    async def test_cache_that_was_used_is_closed_and_no_other(self, colour: str) -> None:
+        for do in ["", "cache"]:
+            async with connect(f"/echo/{colour}/", CACHING, do=do) as peer:
+                await peer.accepted()
+                peer.disconnect()
+                await peer.finished()
+            assert calls == ["close of the cache"] * (do == "cache")
+
+    @on_event_loop
     async def test_stock_middleware_lets_it_pass(self, colour: str) -> None:
         async with connect(f"/echo/{colour}/", *STOCK) as peer:
             await peer.accepted()
@@ -622,6 +666,13 @@ class TestRefusal:
             await peer.finished()
         assert len(body.closed_in) == 1
         assert [name for name, _ in signals] == ["started", "finished"]
+
+    @on_event_loop
+    async def test_response_with_a_close_of_its_own_is_closed(self, colour: str) -> None:
+        async with connect(f"/manual/{colour}/", do="own%20close") as peer:
+            assert (await peer.refused()).status == 403
+            await peer.finished()
+        assert calls == ["close of the response"]
 
     @on_event_loop
     async def test_server_without_the_extension_gets_a_plain_refusal(self, colour: str) -> None:
@@ -863,6 +914,26 @@ class TestDirectPath:
             "websocket.send",
             "websocket.disconnect",
         }
+
+
+class Listener:
+    def hear(self, **_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("signal", [request_started, request_finished])
+@pytest.mark.parametrize("options", [{}, {"dispatch_uid": "ours"}, {"sender": ASGIApplication}])
+def test_signal_has_listeners_while_somebody_but_django_listens(
+    signal: Signal, options: dict[str, Any]
+) -> None:
+    listener = Listener()
+    assert not has_listeners(signal)
+    signal.connect(listener.hear, **options)
+    try:
+        assert has_listeners(signal)
+    finally:
+        signal.disconnect(listener.hear, **options)
+    assert not has_listeners(signal)
 
 
 class TestHttp:
