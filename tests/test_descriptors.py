@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from uvicorn.config import Config
 from websockets.sync.client import connect
 
 from adwebsocket.descriptors import DescriptorGauge
+from adwebsocket.serving import RunnerServer
+from tests.connections import on_event_loop
 from tests.processes import serve, wait_until, write_files
 
 if TYPE_CHECKING:
@@ -86,6 +90,46 @@ def test_limit_of_the_system_is_the_default() -> None:
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert DescriptorGauge().limit == (None if soft == resource.RLIM_INFINITY else soft)
+
+
+@pytest.mark.parametrize(("limit", "connections"), [(8, 1), (20, 1), (64, 2), (128, 4)])
+@on_event_loop
+async def test_server_looks_each_time_that_an_eighth_of_the_reserve_may_have_gone(
+    limit: int, connections: int
+) -> None:
+    server = RunnerServer(Config("nowhere:application", log_config=None))
+    server.servers = []
+    server.descriptors = DescriptorGauge(limit)
+
+    with opened(limit):
+        for _ in range(connections - 1):
+            server.count_connection()
+            assert not server.is_paused
+        server.count_connection()
+        assert server.is_paused
+        await asyncio.sleep(0)
+
+
+@on_event_loop
+async def test_tick_begins_the_count_anew() -> None:
+    server = RunnerServer(Config("nowhere:application", log_config=None))
+    server.descriptors = DescriptorGauge(1_000_000)
+    server.count_connection()
+    assert server.uncounted == 1
+
+    await server.on_tick(1)
+
+    assert server.uncounted == 0
+
+
+def test_server_without_a_limit_accepts_all() -> None:
+    server = RunnerServer(Config("nowhere:application", log_config=None))
+    server.descriptors.limit, server.descriptors.reserve = None, 0
+
+    for _ in range(100):
+        server.count_connection()
+
+    assert not server.is_paused
 
 
 ECHO = """
