@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..transport.bridge import LoopBridge
 
-# Seconds in which no turn begins or ends before those who have one are taken to be blocked
+# Seconds in which no turn begins before those who have one are taken to be blocked
 # elsewhere: in the database, in a lock, asleep. A turn of an echo takes 20 us.
 _PATIENCE: Final = 0.002
 # Seconds between two looks at that, while somebody waits for a turn.
@@ -58,25 +58,29 @@ class Pacer:
         self._lock = threading.Lock()
         self._queue: deque[Turn] = deque()
         self._round = 0
+        self._round_seen = 0  # that of the last tick
         self._turns = 0
         self._width = 1
         self._moved_at = 0.0
         self._is_ticking = False
+        self._tick_due = 0.0
 
     def wake(self, turn: Turn) -> None:
         """Let the thread that waits for ``turn`` go on, at once or when others have parked."""
         with self._lock:
             if turn.is_gone:
                 return
-            if self._turns >= self._width:
-                if monotonic() - self._moved_at < _PATIENCE:
-                    self._queue.append(turn)
-                    if not self._is_ticking:
-                        self._is_ticking = True
-                        self._bridge.call(self._start_ticking)
-                    return
+            if self._turns < self._width:
+                self._give(turn)
+                return
+            # Behind those who have waited: whoever is woken often would leave them nothing.
+            self._queue.append(turn)
+            if monotonic() - self._moved_at >= _PATIENCE:
                 self._begin_round()
-            self._give(turn)
+            elif not self._is_ticking:
+                self._is_ticking = True
+                self._round_seen = self._round
+                self._bridge.call(self._start_ticking)
 
     def leave(self, round_: int) -> None:
         """End a turn that was given in ``round_``: its thread parks, or has come to its end."""
@@ -107,12 +111,14 @@ class Pacer:
     def _begin_round(self) -> None:
         self._round += 1
         self._turns = 0
+        self._give_next()
 
     # On the loop, which runs while all threads are blocked
 
     def _start_ticking(self) -> None:
         loop = self._loop()
         if loop is not None:
+            self._tick_due = monotonic() + _TICK
             loop.call_later(_TICK, self._tick)
 
     def _tick(self) -> None:
@@ -121,8 +127,14 @@ class Pacer:
                 self._is_ticking = False
                 self._width = 1
                 return
-            if monotonic() - self._moved_at >= _PATIENCE:
+            now = monotonic()
+            is_stuck = now - self._moved_at >= _PATIENCE
+            if is_stuck:
                 self._begin_round()
+            # Whoever is woken begins rounds too, and so often that a tick may never find one due.
+            # A late tick proves nothing: the loop had the interpreter's lock, not they.
+            if is_stuck or (self._round != self._round_seen and now - self._tick_due < _PATIENCE):
                 self._width *= 2
                 self._give_next()
+            self._round_seen = self._round
         self._start_ticking()

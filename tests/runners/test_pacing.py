@@ -138,6 +138,39 @@ def test_who_is_woken_behind_a_blocked_thread_runs_at_once(loop: SteppedLoop, pa
     assert has(woken(pacer, 1)[0])
 
 
+def test_who_has_waited_goes_before_who_is_woken_behind_a_blocked_thread(
+    loop: SteppedLoop, pacer: Pacer
+) -> None:
+    _, waiting = woken(pacer, 2)
+    loop.now += 0.003
+    (late,) = woken(pacer, 1)
+    assert (has(waiting), has(late)) == (True, False)
+
+
+def test_threads_that_are_woken_all_the_time_and_block_do_not_queue_up(
+    loop: SteppedLoop, pacer: Pacer
+) -> None:
+    turns: list[Turn] = []
+    for _ in range(200):
+        turns += woken(pacer, 4)
+        loop.step(0.001)
+    assert count_given(turns) > 700
+
+
+def test_threads_that_are_woken_while_the_loop_is_busy_are_not_taken_to_be_blocked(
+    loop: SteppedLoop, pacer: Pacer
+) -> None:
+    turns = woken(pacer, 2)
+    loop.step()
+    # All in one turn of the loop, in which no thread got on.
+    for _ in range(20):
+        loop.now += 0.001
+        turns += woken(pacer, 10)
+    given = count_given(turns)
+    loop.step()
+    assert count_given(turns) == given
+
+
 def test_threads_that_all_block_get_their_turns_twice_as_fast_each_time(
     loop: SteppedLoop, pacer: Pacer
 ) -> None:
