@@ -109,7 +109,8 @@ class Parking(Protocol):
         """Leave nothing behind: the function has ended.
 
         Returns:
-            Seconds after which ``idle`` is due for what others may use meanwhile, None for never.
+            Seconds after which ``idle`` is due for what others may use meanwhile, None for when
+            their thread ends.
         """
 
 

@@ -156,9 +156,7 @@ class _View:
 
     def _leave_nothing(self) -> None:
         parking = self.parking
-        seconds = parking.finish()
-        if seconds is not None:
-            self._worker.expect_idleness(seconds, parking.idle)
+        self._worker.expect_idleness(parking.finish(), parking.idle)
 
     def _kill(self) -> None:
         if self._greenlet:
@@ -238,11 +236,11 @@ class _Worker(Manners):
         self._timers: list[tuple[float, int, GreenletWaiter]] = []
         self._numbers = itertools.count()
         self._idle_at = inf
-        self._idle: Callable[[], None]
+        self._idle: Callable[[], None] = NoParking().idle
         self._thread_id: int | None = None
-        # How often the hub has looked for turns, and how often when that was last checked.
-        self._rounds = 0
-        self._rounds_seen = 0
+        # How many turns the hub has taken, and how many when that was last checked.
+        self._taken = 0
+        self._taken_seen = 0
 
     # From any thread
 
@@ -268,8 +266,8 @@ class _Worker(Manners):
 
     def report_if_stuck(self) -> None:
         """Say which view holds up the others, if one has done so since the last call."""
-        rounds, self._rounds_seen = self._rounds_seen, self._rounds
-        if rounds != self._rounds or self.turns.empty() or self._thread_id is None:
+        seen, self._taken_seen = self._taken_seen, self._taken
+        if seen != self._taken or self.turns.empty() or self._thread_id is None:
             return
         frame = sys._current_frames().get(self._thread_id)
         if frame is not None:
@@ -308,11 +306,12 @@ class _Worker(Manners):
             heapify(timers)
         heappush(timers, (monotonic() + seconds, next(self._numbers), waiter))
 
-    def expect_idleness(self, seconds: float, idle: Callable[[], None]) -> None:
-        """Call ``idle`` in some seconds, unless somebody's is due before."""
+    def expect_idleness(self, seconds: float | None, idle: Callable[[], None]) -> None:
+        """Call ``idle`` in some seconds, if nobody's is due before, and when the thread ends."""
         if self._idle_at == inf:
-            self._idle_at = monotonic() + seconds
             self._idle = idle
+            if seconds is not None:
+                self._idle_at = monotonic() + seconds
 
     def _live(self) -> None:
         """Take turns until there is neither one nor a view for a while."""
@@ -322,14 +321,18 @@ class _Worker(Manners):
         let_wakers_go_on()
         with behaving(self):
             while True:
-                self._rounds += 1
+                self._taken += 1
                 try:
                     turns.get(timeout=self._run_timers())()
                 except Empty:
+                    idle = self._idle
                     if self._may_end():
+                        # What views may keep for ever is of no use to another thread.
+                        give_back(idle)
                         return
                 # The clock is looked at once for all that can go on now.
                 for _ in range(turns.qsize()):
+                    self._taken += 1
                     turns.get()()
 
     def _may_end(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -537,3 +538,35 @@ async def test_runner_without_views_looks_after_nobody() -> None:
     async with asyncio.timeout(DEADLINE):
         while runner._watching_loop is not None:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.usefixtures("short_patience")
+@on_event_loop
+async def test_no_view_is_reported_where_many_have_a_little_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runner = GreenletRunner(1)
+    gate = Gate()
+
+    def view() -> None:
+        gate()
+        time.sleep(0.001)
+
+    views = [start(runner, view) for _ in range(300)]
+    await gate.until_entered(300)
+    gate.open()
+    await asyncio.gather(*views)
+    assert caplog.messages == []
+
+
+@on_event_loop
+async def test_thread_that_ends_leaves_nothing_of_what_views_may_keep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(greenlets, "_IDLE_SECONDS", 0.0)
+    parking = NotedParking()
+    runner = GreenletRunner(1, lambda: parking)
+    thread = await runner.run(threading.current_thread)
+    await asyncio.to_thread(thread.join, DEADLINE)
+    assert parking.calls == ["finish", "idle"]
+    assert parking.threads == {thread}
