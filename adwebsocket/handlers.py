@@ -119,7 +119,11 @@ class SyncHandler(WebSocketHandler):
             # thread, without that thread.
             waiter = manners().new_waiter()
             future.add_done_callback(lambda _: waiter.wake(None))
-            waiter.park(None)
+            try:
+                waiter.park(None)
+            except BaseException:  # a greenlet that is cancelled
+                future.cancel()
+                raise
             return future.result()
 
         return call

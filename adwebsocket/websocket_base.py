@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Seconds after which a pong is taken to be lost, where a view does not say otherwise.
 PING_TIMEOUT: Final = 20.0
 
-# Messages that a view may take in a row, though it never has to wait, before others have a turn.
+# Messages that are there when a view asks for them, after which it lets others have a turn.
 _LONGEST_STREAK: Final = 32
 
 
