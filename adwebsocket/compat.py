@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from . import middleware as native_middleware
 from . import websocket as native
 from .caller import place_of_caller
-from .decorators import Options, decorate
+from .decorators import make_decorator
 from .exceptions import ConnectionClosed
 from .protocol.codes import CloseCode
 from .request import is_websocket_request
@@ -365,7 +365,8 @@ def require_websocket(view: View | None = None, /, *, runner: RunnerName = None)
 
 
 def _decorator(view: View | None, *, require: bool, runner: RunnerName) -> Any:
-    options = Options(
+    return make_decorator(
+        view,
         require=require,
         runner=runner,
         socket_class=WebSocket,
@@ -373,7 +374,6 @@ def _decorator(view: View | None, *, require: bool, runner: RunnerName) -> Any:
         error_code=CloseCode.NORMAL_CLOSURE,
         may_hide=True,
     )
-    return partial(decorate, options=options) if view is None else decorate(view, options)
 
 
 WebSocketMiddleware.decorate_marked_view = staticmethod(accept_websocket)

@@ -27,8 +27,9 @@ _LEAST = {
     # What the interpreter asks for.
     "WEBSOCKET_THREAD_STACK_SIZE": 32 * 1024,
 }
-# A runner is a row here, in asgi.py and in the docs.
+# A runner is a name here, a row in view_runners.py and a section of the docs.
 SYNC_RUNNERS = ("thread", "greenlet")
+EXPECTED_RUNNERS = " or ".join(map(repr, SYNC_RUNNERS))
 
 
 _DEFAULTS = Limits()
@@ -114,9 +115,8 @@ def get_settings() -> Settings:
     if isinstance(values.get("allowed_origins"), str):
         raise ImproperlyConfigured("WEBSOCKET_ALLOWED_ORIGINS must be a list of origins, not a str")
     if values.get("sync_runner", "thread") not in SYNC_RUNNERS:
-        expected = " or ".join(map(repr, SYNC_RUNNERS))
         raise ImproperlyConfigured(
-            f"WEBSOCKET_SYNC_RUNNER must be {expected}, not {values['sync_runner']!r}"
+            f"WEBSOCKET_SYNC_RUNNER must be {EXPECTED_RUNNERS}, not {values['sync_runner']!r}"
         )
     return Settings(**values)
 

@@ -86,8 +86,10 @@ def _begin_wait(opened: dict[BaseDatabaseWrapper, set[Any]]) -> float | None:
     for connection in list(opened):
         if connection.connection is None:
             del opened[connection]
-        elif _must_stay(connection):
-            _report(connection)
+        elif reason := reason_to_keep(connection):
+            _report(connection, reason)
+        elif is_shared(connection):
+            continue
         elif _goes_at_once(connection, seconds):
             close(connection)
         else:
@@ -114,11 +116,10 @@ def _known_connections() -> list[BaseDatabaseWrapper]:
 _reported: Final[set[tuple[str, str]]] = set()
 
 
-def _report(connection: BaseDatabaseWrapper) -> None:
+def _report(connection: BaseDatabaseWrapper, reason: str) -> None:
     """Say where a view waits that keeps a connection, once for each place."""
-    reason = reason_to_keep(connection)
     place = place_of_caller()
-    if not reason or (place, reason) in _reported or is_for_tests(connection):
+    if (place, reason) in _reported or is_for_tests(connection):
         return
     _reported.add((place, reason))
     logger.warning(
@@ -285,8 +286,8 @@ class GreenletParking:
         if alias in aside:
             discard(aside.pop(alias))
         aside[alias] = connection
-        if reason_to_keep(connection):
-            _report(connection)
+        if reason := reason_to_keep(connection):
+            _report(connection, reason)
         elif connection.connection is not None:
             worker.closable.add(connection)
         worker.replace(alias)

@@ -19,7 +19,7 @@ from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpRespo
 from django.http.response import HttpResponseBase
 
 from .async_websocket import AsyncWebSocket
-from .conf import SYNC_RUNNERS, get_limits, get_settings
+from .conf import EXPECTED_RUNNERS, SYNC_RUNNERS, get_limits, get_settings
 from .origins import refusal_of_origin
 from .protocol.codes import CloseCode
 from .protocol.handshake import choose_subprotocol
@@ -97,8 +97,7 @@ class Options:
         if self.accept not in ("auto", "manual"):
             raise ValueError(f'accept must be "auto" or "manual", not {self.accept!r}')
         if self.runner not in (None, *SYNC_RUNNERS):
-            expected = " or ".join(map(repr, SYNC_RUNNERS))
-            raise ValueError(f"runner must be {expected}, not {self.runner!r}")
+            raise ValueError(f"runner must be {EXPECTED_RUNNERS}, not {self.runner!r}")
         size = self.max_message_size
         if size is not None and (not isinstance(size, int) or size < 1):
             raise ValueError(f"max_message_size must be a positive number of bytes, not {size!r}")
@@ -142,7 +141,7 @@ def accept_websocket(view: View | None = None, /, **options: Any) -> Any:
     Raises:
         TypeError, ValueError: an option is not what it should be.
     """
-    return _decorator(view, require=False, **options)
+    return make_decorator(view, require=False, **options)
 
 
 @overload
@@ -165,10 +164,11 @@ def require_websocket(view: View | None = None, /, **options: Any) -> Any:
 
     The options are those of ``accept_websocket``.
     """
-    return _decorator(view, require=True, **options)
+    return make_decorator(view, require=True, **options)
 
 
-def _decorator(view: View | None, **options: Any) -> Any:
+def make_decorator(view: View | None, **options: Any) -> Any:
+    """Decorate a view, or without one give the decorator; ``options`` are those of ``Options``."""
     if view is None:
         return partial(decorate, options=Options(**options))
     return decorate(view, Options(**options))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from ..transport.bridge import LoopBridge
+
     # Brings what a function returned or raised to a future.
     Outcome: TypeAlias = Callable[[asyncio.Future[Any]], None]
 
@@ -78,6 +80,11 @@ def outcome_of(function: Callable[[], Any], finish: Callable[[], object]) -> Out
         # sys.exit() ends its thread; raised on the event loop it would end the server.
         return _failure(RuntimeError(f"the function in a thread ended by {error!r}"), error)
     return lambda future: future.set_result(value)
+
+
+def bring(outcome: Outcome, future: asyncio.Future[Any], bridge: LoopBridge) -> None:
+    """Bring an outcome to who waits for it on the event loop, if anybody still does."""
+    bridge.call(lambda: None if future.done() else outcome(future))
 
 
 def _failure(error: Exception, cause: BaseException | None = None) -> Outcome:

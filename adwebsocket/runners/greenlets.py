@@ -25,12 +25,12 @@ from greenlet import getcurrent, greenlet
 from ..caller import places_of
 from ..transport.bridge import get_bridge
 from ..transport.waiting import Manners, behaving
-from .base import NoParking, give_back, let_wakers_go_on, outcome_of, start_thread
+from .base import NoParking, bring, give_back, let_wakers_go_on, outcome_of, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .base import Outcome, Parking, ResultT
+    from .base import Parking, ResultT
 
 logger = logging.getLogger("adwebsocket")
 
@@ -132,10 +132,6 @@ class _View:
         if future.cancelled():
             self._worker.turns.put(self._kill)
 
-    def _finish(self, outcome: Outcome) -> None:
-        if not self._future.done():
-            outcome(self._future)
-
     # In the worker's thread
 
     def begin(self) -> None:
@@ -152,7 +148,7 @@ class _View:
         worker.ended += 1
         # Until the next view begins, it would keep this one and all that it holds.
         del worker.view
-        self._bridge.call(lambda: self._finish(outcome))
+        bring(outcome, self._future, self._bridge)
 
     def _leave_nothing(self) -> None:
         parking = self.parking

@@ -15,7 +15,15 @@ from weakref import WeakKeyDictionary
 
 from ..transport.bridge import get_bridge
 from ..transport.waiting import Manners, behaving
-from .base import NoParking, RunnerFull, give_back, let_wakers_go_on, outcome_of, start_thread
+from .base import (
+    NoParking,
+    RunnerFull,
+    bring,
+    give_back,
+    let_wakers_go_on,
+    outcome_of,
+    start_thread,
+)
 from .pacing import Pacer, Turn
 
 if TYPE_CHECKING:
@@ -137,7 +145,7 @@ class _Crew:
     def report(self, future: asyncio.Future[Any], outcome: Outcome) -> None:
         """Bring the outcome of a function to who waits for it."""
         self._count_end()
-        self._bridge.call(lambda: None if future.done() else outcome(future))
+        bring(outcome, future, self._bridge)
 
     def withdraw(self, thread: _ViewThread) -> bool:
         """Take back an idle thread; tell whether it was still there."""
