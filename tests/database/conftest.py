@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connections
 from django.db.backends.signals import connection_created
+from django.test import override_settings
 
+from adwebsocket import database as parking
 from tests.components import skip_or_fail
+
+from .threads import IDLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +41,14 @@ def cluster() -> Iterator[Cluster]:
 def name() -> str:
     """A name that the connections of one test have at the server."""
     return uuid.uuid4().hex
+
+
+@pytest.fixture
+def long_idle_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no idle time pass by itself, and nothing have been reported before."""
+    monkeypatch.setattr(parking, "_reported", set())
+    with override_settings(WEBSOCKET_DB_IDLE_SECONDS=IDLE):
+        yield
 
 
 class Database:

@@ -19,7 +19,7 @@ from tests.processes import ServerProcess, serve, wait_until
 from tests.servers.clients import bounded, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from websockets.asyncio.client import ClientConnection
@@ -71,6 +71,20 @@ async def ask(client: ClientConnection, question: str) -> Any:
 
 async def ask_all(clients: Sequence[ClientConnection], question: str) -> list[Any]:
     return await asyncio.gather(*(ask(client, question) for client in clients))
+
+
+async def ask_views_of_both_colours(
+    stack: AsyncExitStack,
+    server: ServerProcess,
+    count: int,
+    check: Callable[[], Awaitable[None]],
+) -> None:
+    """Let so many views of each colour run two queries, and ``check`` behind each."""
+    for path in ("/sync/", "/async/"):
+        clients = await open_clients(stack, server, path, count)
+        for _ in range(2):
+            assert await ask_all(clients, "SELECT 2") == [2] * count
+            await check()
 
 
 async def wait_for_count(cluster: Cluster, *arguments: Any) -> None:
@@ -125,11 +139,9 @@ class TestParkedViews:
         database = cluster.database(name, CONN_MAX_AGE=None)
         async with AsyncExitStack() as stack:
             server = stack.enter_context(serve_project(database, runner, db_idle_seconds=0.1))
-            for path in ("/sync/", "/async/"):
-                clients = await open_clients(stack, server, path, 10)
-                for _ in range(2):
-                    assert await ask_all(clients, "SELECT 2") == [2] * 10
-                    await wait_for_count(cluster, name, 0)
+            await ask_views_of_both_colours(
+                stack, server, 10, lambda: wait_for_count(cluster, name, 0)
+            )
 
     @both_runners
     @bounded
@@ -177,13 +189,13 @@ class TestParkedViews:
         if django.VERSION < (5, 1):
             pytest.skip("needs Django 5.1")
         database = cluster.database(name, OPTIONS={"pool": {"min_size": 1, "max_size": 4}})
+
+        async def check() -> None:
+            assert cluster.count(name) <= 4
+
         async with AsyncExitStack() as stack:
             server = stack.enter_context(serve_project(database, runner))
-            for path in ("/sync/", "/async/"):
-                clients = await open_clients(stack, server, path, 40)
-                for _ in range(2):
-                    assert await ask_all(clients, "SELECT 2") == [2] * 40
-                    assert cluster.count(name) <= 4
+            await ask_views_of_both_colours(stack, server, 40, check)
 
     @both_runners
     @bounded
@@ -214,15 +226,12 @@ class TestParkedViews:
             links = Path(f"/proc/{server.process.pid}/fd").glob("*")
             return sum(os.path.realpath(link) == str(file) for link in links)
 
+        async def check() -> None:
+            await asyncio.to_thread(wait_until, lambda: count(server) == 0, "the file to be closed")
+
         async with AsyncExitStack() as stack:
             server = stack.enter_context(serve_project(database, runner, db_idle_seconds=0.1))
-            for path in ("/sync/", "/async/"):
-                clients = await open_clients(stack, server, path, 10)
-                for _ in range(2):
-                    assert await ask_all(clients, "SELECT 2") == [2] * 10
-                    await asyncio.to_thread(
-                        wait_until, lambda: count(server) == 0, "the file to be closed"
-                    )
+            await ask_views_of_both_colours(stack, server, 10, check)
 
 
 class TestTransactions:

@@ -11,26 +11,17 @@ import pytest
 from django.db import Error, connections, transaction
 from django.test import TestCase, override_settings
 
-from adwebsocket import database as module
 from adwebsocket.database import ThreadParking
 from tests.connections import DEADLINE
 
-from .threads import in_own_thread
+from .threads import IDLE, in_own_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .conftest import Database
 
-IDLE = 30.0
-"""The setting, for the tests of this module: who wants idle() to be called does it."""
-
-
-@pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(module, "_reported", set())
-    with override_settings(WEBSOCKET_DB_IDLE_SECONDS=IDLE):
-        yield
+pytestmark = pytest.mark.usefixtures("long_idle_time")
 
 
 def wait(parking: ThreadParking, idle: bool = False) -> float | None:

@@ -11,6 +11,9 @@ from django.db import connections
 
 from tests.connections import DEADLINE
 
+IDLE = 30.0
+"""What ``long_idle_time`` sets: who wants idle() to be called does it."""
+
 Test = Callable[..., None]
 
 
