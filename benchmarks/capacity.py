@@ -12,7 +12,6 @@ answer pings and are silent otherwise, until all are open and each of them sends
 import argparse
 import json
 import resource
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +21,9 @@ from pathlib import Path
 
 from benchmarks import BenchmarkError
 from benchmarks.catalogue import SERVERS, Server
+from benchmarks.comparison import fill_in
 from benchmarks.generator import Load
-from benchmarks.harness import Cores, RunningServer, run_server
+from benchmarks.harness import Cores, RunningServer, exit_on_sigterm, run_server
 from benchmarks.holders import run_holders
 from benchmarks.kernel_limits import SPARE_FILES, Plan, files_of_worker, find_low_limits
 from benchmarks.proc import (
@@ -38,6 +38,8 @@ from benchmarks.proc import (
 )
 from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
 
+DEFAULTS = {"connections": 150_000, "hold": 45.0, "deadline": 1200.0}
+SHORT = {"connections": 5000, "hold": 0.0, "deadline": 120.0}
 RUNNERS = ("greenlet", "thread", "async")
 LEAST_WORKERS = 8
 MOST_WORKERS = 64
@@ -78,8 +80,7 @@ class Measurement:
 
 def main(words: Sequence[str] | None = None) -> int:
     options = parse_options(words)
-    # The default action would leave the processes behind; an exception runs their ``finally``.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    exit_on_sigterm()
     plan = make_plan(options)
     if low := find_low_limits(plan):
         complain(f"error: {plan.connections} connections are too many for the limits here:")
@@ -119,11 +120,7 @@ def parse_options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="5000 connections, no hold, for CI")
     parser.add_argument("--json", type=Path, help="also write every figure into this file")
     options = parser.parse_args(words)
-    short = {"connections": 5000, "hold": 0.0, "deadline": 120.0}
-    long = {"connections": 150_000, "hold": 45.0, "deadline": 1200.0}
-    for name, value in (short if options.short else long).items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
+    fill_in(options, SHORT if options.short else DEFAULTS)
     if options.connections < 1 or (options.workers or 1) < 1:
         parser.error("there must be at least one connection and one worker")
     return options

@@ -7,8 +7,6 @@ harness.
 
 import argparse
 import json
-import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +16,7 @@ from statistics import median
 from benchmarks import BenchmarkError
 from benchmarks.catalogue import Server, pick
 from benchmarks.generator import COMPILER_FLAGS, Load, Measurement, compile_generator
-from benchmarks.harness import Cores, RunningServer, run_server
+from benchmarks.harness import Cores, RunningServer, exit_on_sigterm, run_server
 from benchmarks.idle_clients import allow_files
 from benchmarks.kernel_limits import Plan, files_of_worker
 from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
@@ -156,8 +154,7 @@ def run_benchmark(benchmark: Benchmark, options: argparse.Namespace) -> int:
     1 is for an error, which is printed: a wrong echo, a lost connection, a server that dies or is
     not there. A slow server is none.
     """
-    # The default action would leave the servers behind; an exception runs their ``finally``.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    exit_on_sigterm()
     cores = Cores.choose()
     names = dict.fromkeys(name for trial in benchmark.trials for name in trial.servers)
     try:

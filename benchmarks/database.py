@@ -12,7 +12,6 @@ cluster of its own, which shares the cores with both sides.
 import argparse
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -23,13 +22,16 @@ from statistics import median
 
 from benchmarks import BenchmarkError
 from benchmarks.catalogue import HOST, Server, pick
+from benchmarks.comparison import fill_in
 from benchmarks.generator import Load, Measurement, compile_generator
-from benchmarks.harness import Cores, RunningServer, pinned, run_server
+from benchmarks.harness import Cores, RunningServer, exit_on_sigterm, pinned, run_server
 from benchmarks.idle_clients import Clients, allow_files
 from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
 from tests.database.postgresql import Cluster, find_programs, run_cluster
 
 SERVERS = pick(("adwebsocket-thread-row", "adwebsocket-greenlet-row", "channels-sync-row"))
+DEFAULTS = {"parked": 1000, "rounds": 3, "seconds": 3.0, "warmup": 1.0}
+SHORT = {"parked": 100, "rounds": 1, "seconds": 1.0, "warmup": 0.5}
 NAME = "benchmark"
 ROWS = 1000
 MAX_CONNECTIONS = 600
@@ -49,8 +51,7 @@ class Figures:
 
 def main(words: Sequence[str] | None = None) -> int:
     options = parse_options(words)
-    # The default action would leave the servers behind; an exception runs their ``finally``.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    exit_on_sigterm()
     load = Load(options.connections, warmup=options.warmup, seconds=options.seconds)
     cores = Cores.choose()
     try:
@@ -92,10 +93,7 @@ def parse_options(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--short", action="store_true", help="1 round of 1 s, 100 parked, for CI")
     options = parser.parse_args(words)
-    defaults = (100, 1, 1.0, 0.5) if options.short else (1000, 3, 3.0, 1.0)
-    for name, default in zip(("parked", "rounds", "seconds", "warmup"), defaults, strict=True):
-        if getattr(options, name) is None:
-            setattr(options, name, default)
+    fill_in(options, SHORT if options.short else DEFAULTS)
     return options
 
 

@@ -9,7 +9,6 @@ one go, and a storm of clients that come and go.
 import argparse
 import json
 import selectors
-import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from benchmarks import BenchmarkError
 from benchmarks.besiegers import frame, handshake
 from benchmarks.catalogue import HOST, Server
 from benchmarks.generator import Load
-from benchmarks.harness import ROOT, Cores, RunningServer, pinned, run_server
+from benchmarks.harness import ROOT, Cores, RunningServer, exit_on_sigterm, pinned, run_server
 from benchmarks.report import complain, describe_machine, format_table, say
 
 EXPECTED_MILLISECONDS = 50.0
@@ -86,8 +85,7 @@ class Client:
 
 def main(words: Sequence[str] | None = None) -> int:
     options = parse_options(words)
-    # The default action would leave the server behind; an exception runs its ``finally``.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    exit_on_sigterm()
     cores = Cores.choose()
     say(*describe_machine(cores), *describe_flags(options), "")
     try:

@@ -14,7 +14,6 @@ this process.
 
 import argparse
 import json
-import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from pathlib import Path
 from benchmarks import BenchmarkError
 from benchmarks.catalogue import HOST, Server, pick
 from benchmarks.generator import Load
-from benchmarks.harness import Cores, pinned, run_server
+from benchmarks.harness import Cores, exit_on_sigterm, pinned, run_server
 from benchmarks.idle_clients import Clients, allow_files
 from benchmarks.proc import KernelMemory, settled_user_memory
 from benchmarks.report import choose_servers, complain, describe_machine, format_table, say
@@ -87,8 +86,7 @@ class Measurement:
 
 def main(words: Sequence[str] | None = None, benchmark: Benchmark = IDLE) -> int:
     options = parse_options(words, benchmark)
-    # The default action would leave the servers behind; an exception runs their ``finally``.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    exit_on_sigterm()
     cores = Cores.choose()
     try:
         allow_files(2 * max(FIRST_CONNECTIONS + options.connections, LEAST_FOR_CLIENT_END))

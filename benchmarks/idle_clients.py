@@ -13,10 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from benchmarks import BenchmarkError
+from benchmarks.kernel_limits import SPARE_FILES
 
 PATIENCE_SECONDS = 20.0
-# Besides one for each connection: the interpreter's, the log, the listening socket and the like.
-SPARE_FILES = 200
 
 COMPRESSION = (
     "Sec-WebSocket-Extensions: permessage-deflate; "

@@ -11,7 +11,6 @@ between. The loops are checked before and after: each of them must be running.
 import argparse
 import http.client
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +25,7 @@ from benchmarks import BenchmarkError
 from benchmarks.catalogue import HOST, SERVERS
 from benchmarks.crowd import READY
 from benchmarks.generator import Load
-from benchmarks.harness import ROOT, Cores, RunningServer, pinned, run_server
+from benchmarks.harness import ROOT, Cores, RunningServer, exit_on_sigterm, pinned, run_server
 from benchmarks.report import complain, describe_machine, format_table, say
 
 PATIENCE_SECONDS = 30.0
@@ -73,8 +72,7 @@ class Measurement:
 
 def main(words: Sequence[str] | None = None) -> int:
     options = parse_options(words)
-    # The default action would leave the servers behind; an exception runs their ``finally``.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    exit_on_sigterm()
     cores = Cores.choose()
     measurements: list[Measurement] = []
     failed = False
