@@ -30,7 +30,7 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from . import alias
+from . import alias, live
 from .conf import get_limits, get_settings
 from .database import use_async_view_pool
 from .exceptions import HandshakeError
@@ -83,7 +83,6 @@ class ASGIApplication:
         self.sync_handler = SyncHandler()
         self.async_handler = AsyncHandler()
         self.runners = ViewRunners()
-        self.connections = 0
         if not get_settings().dwebsocket_alias:
             alias.uninstall()
 
@@ -135,7 +134,7 @@ class ASGIApplication:
     def serve_channel(self, scope: Scope, channel: Channel) -> Awaitable[None]:
         """Serve a WebSocket on its channel, in the colour of its view, if there is room."""
         most = get_settings().max_connections
-        if most is not None and self.connections >= most:
+        if most is not None and live.count_live() >= most:
             reason = f"there are {most} (WEBSOCKET_MAX_CONNECTIONS)"
             return refuse_for_lack_of_room(channel, scope["path"], reason)
         try:
@@ -152,14 +151,14 @@ class ASGIApplication:
 
     async def serve_with_runner(self, request: WebSocketRequest) -> None:
         """Let a runner serve a sync view, while the event loop waits for its end."""
-        self.connections += 1
+        live.enter(request)
         try:
             runner = self.runners.choose(getattr(request.early_match, "func", None))
             await runner.run(lambda: self.serve_sync_view(request))
         except RunnerFull as error:
             await refuse_for_lack_of_room(request.channel, request.path, str(error))
         finally:
-            self.connections -= 1
+            live.leave(request)
             request.channel.close(CloseCode.INTERNAL_ERROR)
 
     def serve_sync_view(self, request: WebSocketRequest) -> None:
@@ -175,7 +174,7 @@ class ASGIApplication:
 
     async def serve_async_view(self, request: WebSocketRequest) -> None:
         """The same on the event loop; what blocks there runs in a bounded pool of threads."""
-        self.connections += 1
+        live.enter(request)
         try:
             use_async_view_pool()
             set_script_prefix_of(request)
@@ -190,7 +189,7 @@ class ASGIApplication:
                 if must_be_finished(response, request):
                     await sync_to_async(finish)(response)
         finally:
-            self.connections -= 1
+            live.leave(request)
             request.channel.close(CloseCode.INTERNAL_ERROR)
 
 

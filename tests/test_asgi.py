@@ -23,6 +23,7 @@ from django.utils.decorators import sync_and_async_middleware
 
 from adwebsocket import ConnectionClosed, accept_websocket, require_websocket
 from adwebsocket.asgi import ASGIApplication, get_asgi_application, has_listeners
+from adwebsocket.live import count_live
 from adwebsocket.transport.asgi_interface import AsgiInterface
 from tests.connections import (
     DEADLINE,
@@ -807,7 +808,7 @@ class TestRoom:
                 await first.finished()
                 async with WebSocketConversation(application, f"/echo/{colour}/") as fourth:
                     await fourth.accepted()
-        assert application.connections == 0
+        assert count_live() == 0
 
     @on_event_loop
     async def test_refused_handshakes_and_failing_views_take_no_room(self) -> None:
@@ -816,7 +817,7 @@ class TestRoom:
             for _ in range(3):
                 async with WebSocketConversation(application, "/nowhere/") as peer:
                     assert (await peer.refused()).status == 404
-        assert application.connections == 0
+        assert count_live() == 0
 
     @on_event_loop
     async def test_path_that_leads_nowhere_needs_no_room(self) -> None:

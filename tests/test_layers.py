@@ -37,9 +37,11 @@ LAYERS = [
         "database",
         "decorators",
         "handlers",
+        "live",
         "middleware",
         "origins",
         "request",
+        "runtime_directory",
         "view_runners",
     },
     {
