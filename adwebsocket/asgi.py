@@ -34,6 +34,7 @@ from . import alias, live
 from .conf import get_limits, get_settings
 from .database import use_async_view_pool
 from .exceptions import HandshakeError
+from .groups.registry import get_backend, get_hub, stop_hub
 from .handlers import (
     AsyncHandler,
     SyncHandler,
@@ -83,6 +84,7 @@ class ASGIApplication:
         self.sync_handler = SyncHandler()
         self.async_handler = AsyncHandler()
         self.runners = ViewRunners()
+        get_backend()  # a mistake in WEBSOCKET_GROUPS shall turn out at the start
         if not get_settings().dwebsocket_alias:
             alias.uninstall()
 
@@ -276,9 +278,13 @@ async def refuse_query_string(channel: Channel) -> None:
 
 
 async def serve_lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop; Django has nothing to do at either."""
+    """Answer the server's start and stop, and be reachable for groups in between."""
     while True:
         event = await receive()
+        if event["type"] == "lifespan.startup":
+            get_hub()
+        else:
+            await stop_hub()
         await send({"type": f"{event['type']}.complete"})
         if event["type"] == "lifespan.shutdown":
             return

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
     from typing import Self
 
+    from .groups.hub import Joined
     from .protocol.frames import Message
     from .transport.channel import Channel
     from .transport.inbox import Item
@@ -118,6 +119,25 @@ class AsyncWebSocket(WebSocketBase):
         except TimeoutError:
             pass
         return self._inbox.ended
+
+    async def join(
+        self,
+        group: str,
+        *,
+        presence: Any = None,
+        since: str | int | None = None,
+        slow: str | None = None,
+        gap: Any = None,
+        positions: bool = False,
+    ) -> Joined:
+        """Join a group, see ``WebSocket.join``."""
+        self._check_may_join()
+        return await self._join(group, gap, presence, since=since, slow=slow, positions=positions)
+
+    async def leave(self, group: str) -> None:
+        """Leave a group: nothing of it comes behind this call. Does nothing outside of it."""
+        if not self.closed:
+            await self._leave(group)
 
     async def send_json(self, value: Any) -> None:
         """Send ``value`` as JSON text; see ``send`` for what it raises."""

@@ -28,7 +28,7 @@ from django.utils.module_loading import import_string
 from .database import use_async_view_pool
 from .decorators import accept_websocket, ensure_websocket_view
 from .runners.base import RunnerFull
-from .transport.waiting import manners
+from .transport.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -112,19 +112,9 @@ class SyncHandler(WebSocketHandler):
             result = view(request, *args, **kwargs)
             if not asyncio.iscoroutine(result):
                 return result  # a decorator outside refuses
-            future = asyncio.run_coroutine_threadsafe(
-                _await_with_pool(result, _remember_state()), request.channel.loop
-            )
             # Like any wait of a sync view: without a database connection, and where views share a
             # thread, without that thread.
-            waiter = manners().new_waiter()
-            future.add_done_callback(lambda _: waiter.wake(None))
-            try:
-                waiter.park(None)
-            except BaseException:  # a greenlet that is cancelled
-                future.cancel()
-                raise
-            return future.result()
+            return wait_for(_await_with_pool(result, _remember_state()), request.channel.loop)
 
         return call
 

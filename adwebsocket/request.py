@@ -14,6 +14,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.core.serializers.json import DjangoJSONEncoder
 
 from .async_websocket import AsyncWebSocket
+from .groups.registry import get_hub
 from .transport.bridge import get_bridge
 from .websocket import WebSocket
 from .websocket_base import WebSocketBase
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Scope: TypeAlias = Mapping[str, Any]
 
 WebSocketBase.json_encoder = DjangoJSONEncoder
+WebSocketBase.get_hub = staticmethod(get_hub)
 
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 

@@ -15,12 +15,13 @@ from .protocol.codes import CloseCode
 from .transport.inbox import END
 from .transport.outbox import Outbox
 from .transport.pings import Ping
-from .transport.waiting import manners
+from .transport.waiting import manners, wait_for
 from .websocket_base import PING_TIMEOUT, WebSocketBase, positive_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .groups.hub import Joined
     from .protocol.frames import Message
     from .transport.bridge import LoopBridge
     from .transport.channel import Channel
@@ -166,6 +167,55 @@ class WebSocket(WebSocketBase):
             self._channel.withdraw_ping(ping)
             raise TimeoutError(f"no pong came within {timeout} seconds")
         return self._latency_of(ping)
+
+    def join(
+        self,
+        group: str,
+        *,
+        presence: Any = None,
+        since: str | int | None = None,
+        slow: str | None = None,
+        gap: Any = None,
+        positions: bool = False,
+    ) -> Joined:
+        """Join a group: from now on what ``groups.send`` sends to it reaches this socket.
+
+        A membership ends with the connection, or with ``leave``. To join once more changes the
+        membership.
+
+        Arguments:
+            group: 1 to 150 letters (A to Z), digits and ``_ . : @ / + -``.
+            presence: what ``groups.members`` tells of this member, something that JSON can hold.
+            since: a position in the group's history, as the client knows it, or an offset: what
+                was sent behind it is delivered first.
+            slow: what happens when the peer does not keep up, in place of what the group says:
+                ``"disconnect"``, ``"drop_oldest"``, ``"drop_newest"`` or ``"latest"``.
+            gap: a message for this socket when others may have been lost on their way to this
+                process; ``str``, ``bytes``, or something for JSON.
+            positions: wrap every message in a JSON object with ``group``, ``position`` and
+                ``message`` (``base64`` for a binary one), so that the client can give its position
+                when it comes back.
+
+        Returns:
+            Where the group's history stands, and whether all behind ``since`` was still in it.
+
+        Raises:
+            ConnectionClosed: the connection is over.
+            GroupsUnavailable: the back-end of groups cannot be reached.
+            TypeError, ValueError: an argument is not what it should be.
+        """
+        channel = self._channel
+        self._check_may_join()
+        self._check_not_on_loop("join()")
+        joining = self._join(group, gap, presence, since=since, slow=slow, positions=positions)
+        return wait_for(joining, channel.loop)
+
+    def leave(self, group: str) -> None:
+        """Leave a group: nothing of it comes behind this call. Does nothing outside of it."""
+        channel = self._channel
+        if not self.closed:
+            self._check_not_on_loop("leave()")
+            wait_for(self._leave(group), channel.loop)
 
     def send_json(self, value: Any) -> None:
         """Send ``value`` as JSON text; see ``send`` for what it raises."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import TypeAlias
 
+    from .groups.hub import Hub, Joined
     from .transport.channel import Channel
     from .transport.inbox import Item
     from .transport.limits import Limits
@@ -42,9 +43,11 @@ class WebSocketBase(ABC):
 
     Attributes:
         json_encoder: the encoder class of ``send_json``; under Django, ``DjangoJSONEncoder``.
+        get_hub: gives the groups of the running event loop; under Django, the project's.
     """
 
     json_encoder: ClassVar[type[json.JSONEncoder]] = json.JSONEncoder
+    get_hub: ClassVar[Callable[[], Hub]]
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -127,6 +130,11 @@ class WebSocketBase(ABC):
     def accepted(self) -> bool:
         """Whether the handshake has been accepted, by the decorator or by ``accept()``."""
         return self._answered
+
+    def address_in(self, group: str) -> str | None:
+        """Name this member of a group to all processes, None where it is not in it."""
+        membership = (self._channel.memberships or {}).get(group)
+        return None if membership is None else membership.address
 
     @abstractmethod
     def accept(self, subprotocol: str | None = None, headers: HeaderItems = ()) -> Any:
@@ -229,6 +237,25 @@ class WebSocketBase(ABC):
         if item is None:
             raise TimeoutError(f"no message came within {timeout} seconds")
         return json.loads(item)
+
+    async def _join(self, group: str, gap: Any, presence: Any, **options: Any) -> Joined:
+        """Join a group, with the arguments checked. On the event loop."""
+        if presence is not None:
+            self._encode_json(presence)
+        if gap is not None and not isinstance(gap, (str, bytes)):
+            gap = self._encode_json(gap)
+        return (
+            await type(self)
+            .get_hub()
+            .join(self._channel, group, gap=gap, presence=presence, **options)
+        )
+
+    async def _leave(self, group: str) -> None:
+        await type(self).get_hub().leave(self._channel, group)
+
+    def _check_may_join(self) -> None:
+        if self.closed or not self._answered:
+            raise self._cannot_send()
 
     def _encode_json(self, value: Any) -> str:
         return json.dumps(value, cls=self.json_encoder, separators=(",", ":"))

@@ -30,6 +30,7 @@ OTHER_VALUES: dict[str, Any] = {
     "ping_interval": 13.5,
     "ping_timeout": 14.5,
     "max_connections": 15,
+    "groups": "memory",
     "runtime_dir": "/run/example",
     "dwebsocket_alias": False,
     "max_threads": 6,

@@ -36,6 +36,7 @@ LAYERS = [
         "connection_state",
         "database",
         "decorators",
+        "groups",
         "handlers",
         "live",
         "middleware",
@@ -80,6 +81,13 @@ FENCES: dict[str, set[str]] = {
     "async_websocket": set(),
     "websocket": set(),
     "websocket_base": set(),
+    "groups.base": set(),
+    "groups.counts": set(),
+    "groups.history": set(),
+    "groups.hub": set(),
+    "groups.membership": set(),
+    "groups.messages": set(),
+    "groups.redis": {"django", "redis"},
     "porting": set(),
     "runners": set(),
     "runners.greenlets": {"greenlet"},
@@ -88,7 +96,7 @@ FENCES: dict[str, set[str]] = {
     "serving": {"uvicorn"},
     "management.commands.runserver": {"django", "uvicorn"},
 }
-OPTIONAL = {"dotenv", "greenlet"}
+OPTIONAL = {"dotenv", "greenlet", "redis"}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from ..exceptions import ProtocolError
 from .codes import CloseCode
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from .handshake import Headers
 
 # RFC 7692 section 7.2.1: what a sync flush ends with, left out on the wire.
@@ -82,6 +84,11 @@ class Deflate:
     def is_stateful(self) -> bool:
         """Whether a message can be compressed only when all before it have been."""
         return self._keeps_sent
+
+    @property
+    def form(self) -> Hashable:
+        """Give what is equal for connections that compress a message to the same bytes."""
+        return self._options, self._keeps_sent, self._sent_bits
 
     def compresses(self, payload: bytes) -> bool:
         """Tell whether a payload is long enough to be worth it."""

@@ -16,8 +16,9 @@ from .stall import StallWatch
 from .waiting import WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
+    from ..groups.membership import Membership
     from ..protocol.frames import Message
     from ..protocol.handshake import Headers
     from .limits import Limits
@@ -41,6 +42,7 @@ class Channel(ABC):
         writable: False while the peer is slower than ``limits.outbox_bytes`` allow.
         senders: who waits until it is True again, or until the end; always woken together.
         ended: nothing more can be sent or received.
+        memberships: the groups that it is in, by name, None where it has never been in any.
         close_code, close_reason: how it ended, None and "" before.
         can_ping: whether ``ping`` works here.
         prepare: turns a message into what ``write`` takes, from any thread; raises ``TypeError``
@@ -59,6 +61,7 @@ class Channel(ABC):
         "inbox",
         "limits",
         "loop",
+        "memberships",
         "refused",
         "senders",
         "subprotocol",
@@ -76,6 +79,7 @@ class Channel(ABC):
         self.senders = WaitQueue()
         self.close_code: int | None = None
         self.close_reason = ""
+        self.memberships: dict[str, Membership] | None = None
         self._is_settled = False
         self._stall: StallWatch | None = None
 
@@ -83,6 +87,16 @@ class Channel(ABC):
     def ended(self) -> bool:
         """Tell whether the connection is over."""
         return self.inbox.ended
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether ``end`` has run, with which a connection leaves its groups for good."""
+        return self._is_settled
+
+    @property
+    def form(self) -> Hashable:
+        """Give what is equal for channels that take what ``prepare`` of any of them gives."""
+        return type(self)
 
     def configure(self, limits: Limits) -> None:
         """Set the bounds, before the handshake is answered."""
@@ -139,6 +153,8 @@ class Channel(ABC):
             self.inbox.finish()
             self.senders.wake_all()
             self._stop_stall_watch()
+            for membership in list((self.memberships or {}).values()):
+                membership.leave()
 
     def set_writable(self, writable: bool) -> None:
         """Take note that the peer keeps up, or does not; who takes nothing for long is cut."""

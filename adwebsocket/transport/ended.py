@@ -30,6 +30,7 @@ class EndedChannel:
     ended: Final = True
     writable: Final = True
     can_ping: Final = True
+    memberships: Final = None
     senders: Final = WaitQueue()
     prepare = staticmethod(encode_message)
     inbox: Inbox

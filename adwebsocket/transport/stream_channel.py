@@ -23,7 +23,7 @@ from .kernel import count_unsent, measure_progress
 from .pings import PingQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from ..protocol.connection import Prepared
     from ..protocol.frames import Message
@@ -84,6 +84,12 @@ class StreamChannel(asyncio.Protocol, Channel):
         self.heard_at = 0
         self.pinged_at: int | None = None
         self.keepalive_slot = 0
+
+    @property
+    def form(self) -> Hashable:
+        """Give what is equal for channels that encode a message alike."""
+        deflate = self._connection.deflate
+        return self.prepare if deflate is None else deflate.form
 
     # What the transport calls
 

@@ -6,14 +6,17 @@ colour. It knows what wakes, never why.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from asyncio import InvalidStateError
 from contextlib import contextmanager
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
+
+ResultT = TypeVar("ResultT")
 
 
 class Waiter(Protocol):
@@ -80,6 +83,22 @@ def behaving(manners: Manners) -> Iterator[None]:
 def pause(seconds: float) -> None:
     """Let the calling view do nothing for some seconds, and others run meanwhile."""
     manners().new_waiter().park(seconds)
+
+
+def wait_for(coroutine: Coroutine[Any, Any, ResultT], loop: asyncio.AbstractEventLoop) -> ResultT:
+    """Let an event loop run a coroutine, and wait for its result where one waits otherwise.
+
+    Given up, as a greenlet is that is cancelled, it cancels the coroutine.
+    """
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    waiter = manners().new_waiter()
+    future.add_done_callback(lambda _: waiter.wake(None))
+    try:
+        waiter.park(None)
+    except BaseException:
+        future.cancel()
+        raise
+    return future.result()
 
 
 class WaitQueue(list["Callable[[None], object]"]):

@@ -1,0 +1,112 @@
+"""The back-end of this process and the hubs of its event loops, each made when it is needed.
+
+``WEBSOCKET_GROUPS`` chooses the back-end, through a small table; what is made here is forgotten
+when the setting changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from ..conf import get_settings
+from .base import Backend
+from .hub import Hub
+from .options import read_config
+
+if TYPE_CHECKING:
+    from .messages import Closing
+
+BACKENDS = {
+    "memory": "adwebsocket.groups.memory.MemoryBackend",
+    "local": "adwebsocket.groups.local.LocalBackend",
+    "redis": "adwebsocket.groups.redis.RedisBackend",
+}
+# Set by the runner for its workers: how many there are.
+WORKERS_VARIABLE = "ADWEBSOCKET_WORKER_COUNT"
+
+_lock = threading.Lock()
+_backend: Backend | None = None
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def get_backend() -> Backend:
+    """Give the back-end of this process. From any thread.
+
+    Raises:
+        ImproperlyConfigured: ``WEBSOCKET_GROUPS`` has no meaning.
+    """
+    global _backend
+    if _backend is None:
+        with _lock:
+            if _backend is None:
+                _backend = _make_backend()
+    return _backend
+
+
+def get_hub() -> Hub:
+    """Give the hub of the running event loop, which receives from then on."""
+    loop = asyncio.get_running_loop()
+    hub = _hubs.get(loop)
+    if hub is None:
+        hub = Hub(get_backend(), close_sockets_of_user)
+        _hubs[loop] = hub
+        hub.start()
+    return hub
+
+
+async def stop_hub() -> None:
+    """Let the running event loop, which is about to end, receive nothing more."""
+    hub = _hubs.pop(asyncio.get_running_loop(), None)
+    if hub is not None:
+        await hub.stop()
+
+
+def all_hubs() -> list[Hub]:
+    """Give the hubs of all event loops. From any thread."""
+    return list(_hubs.values())
+
+
+def close_sockets_of_user(order: Closing) -> None:
+    """Close the sockets that a user has in this process."""
+    raise NotImplementedError
+
+
+def _make_backend() -> Backend:
+    config = read_config(get_settings().groups)
+    name = config.backend
+    if name is None:
+        name = "local" if int(os.environ.get(WORKERS_VARIABLE) or 1) > 1 else "memory"
+    try:
+        backend = import_string(BACKENDS.get(name, name))
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"WEBSOCKET_GROUPS names the back-end {name!r}, which cannot be imported: {error}. "
+            f"Expected {', '.join(map(repr, BACKENDS))}, a URL or a dotted path."
+        ) from error
+    if not (isinstance(backend, type) and issubclass(backend, Backend)):
+        raise ImproperlyConfigured(
+            f"WEBSOCKET_GROUPS names {name!r}, which is no class derived from "
+            "adwebsocket.groups.Backend"
+        )
+    return backend(config)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    global _backend
+    if setting == "WEBSOCKET_GROUPS":
+        with _lock:
+            backend, _backend = _backend, None
+            _hubs.clear()
+        if backend is not None:
+            backend.close()
+
+
+setting_changed.connect(_forget)

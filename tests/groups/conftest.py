@@ -1,0 +1,71 @@
+"""The back-ends that the contract suite runs over, each with what it needs to run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adwebsocket.groups.memory import MemoryBackend
+from adwebsocket.groups.options import GroupOptions, GroupsConfig
+from tests.groups.nodes import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from adwebsocket.groups import Backend
+
+PATTERNS = (
+    ("kept.short", GroupOptions(history=3)),
+    ("kept.*", GroupOptions(history=1000, backlog=1000)),
+)
+
+
+class Site:
+    """Some nodes that belong together, and somebody who publishes from outside of them."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._backends: list[Backend] = []
+        self.publisher = self._open_backend()
+
+    def make_backend(self) -> Backend:
+        """Make a back-end as another process would have it."""
+        raise NotImplementedError
+
+    def _open_backend(self) -> Backend:
+        backend = self.make_backend()
+        self._backends.append(backend)
+        return backend
+
+    def node(self) -> Node:
+        """Add a node."""
+        node = Node(self._open_backend())
+        self._nodes.append(node)
+        return node
+
+    def close(self) -> None:
+        """Stop all nodes."""
+        for node in self._nodes:
+            node.stop()
+        for backend in self._backends:
+            backend.close()
+
+
+class MemorySite(Site):
+    """Within one process there is one back-end."""
+
+    def make_backend(self) -> Backend:
+        if self._backends:
+            return self._backends[0]
+        return MemoryBackend(GroupsConfig(patterns=PATTERNS))
+
+
+SITES: dict[str, Any] = {"memory": MemorySite}
+
+
+@pytest.fixture(params=list(SITES))
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    site: Site = SITES[request.param]()
+    yield site
+    site.close()
