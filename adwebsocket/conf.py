@@ -70,7 +70,7 @@ class Settings:
         db_idle_seconds: seconds that a sync view waits before its database connections are given
             back, 0 for at once, None for never.
         async_threads: threads that all async views together use for sync middleware and the ORM.
-        groups: the back-end of groups and what each group wants, see ``docs/groups.md``: ``"memory"``,
+        groups: the back-end of groups and what each group wants, see docs/groups.md: ``"memory"``,
             ``"local"``, a URL of Redis, or a dict. None for the one that fits the server.
         runtime_dir: directory of the sockets by which the project's processes on this machine find
             each other; None for one that is named after the user and ``SECRET_KEY``.
