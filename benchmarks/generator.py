@@ -31,7 +31,9 @@ class Load:
 
     ``mode`` is "echo", where each connection sends its next message when its echo came; "connect",
     where each client connects, has one message echoed, closes and begins again; or "burst", where
-    all connections are silent until each one is sent a message at once. ``size`` is in bytes;
+    all connections are silent until each one is sent a message at once; or "fan", where the first
+    connection sends a message, all of them get it, and when the last one has, it sends the next.
+    ``size`` is in bytes;
     ``warmup`` and ``seconds`` are the times before and while it counts; a burst takes as long as it
     takes.
     """
@@ -46,7 +48,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a load goes: the address, the cookie or "", and the processes that serve there."""
+    """Where a load goes: the address, the cookie or "", and the processes that serve there.
+
+    ``publisher_port`` is where the first connection goes instead, 0 for the same as all.
+    """
 
     host: str
     port: int
@@ -54,6 +59,7 @@ class Target:
     cookie: str
     pids: Sequence[int]
     echoes: bool
+    publisher_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,9 @@ class Measurement:
     """What one run of the generator counted between the end of its warm-up and its end.
 
     ``count`` is of messages that were sent, echoed and verified, or in the mode "connect" of
-    connections that were opened, used and closed.
+    connections that were opened, used and closed, or in the mode "fan" of messages that came to a
+    member; ``delays`` has the median, the 99th percentile and the longest of how long these took,
+    in milliseconds.
     """
 
     connections: int
@@ -69,6 +77,7 @@ class Measurement:
     seconds: float
     client_cpu_seconds: float
     server_cpu_seconds: float
+    delays: Sequence[float] = ()
 
     @property
     def rate(self) -> float:
@@ -148,6 +157,7 @@ def run_generator(load: Load, target: Target) -> Measurement:
         *("--mode", load.mode, "--connections", str(load.connections), "--size", str(load.size)),
         *("--warmup", str(load.warmup), "--seconds", str(load.seconds)),
         *(["--sources", str(SOURCE_ADDRESSES)] if load.mode != "echo" else []),
+        *(["--publisher-port", str(target.publisher_port)] if target.publisher_port else []),
         *(["--binary"] if load.binary else []),
         *([] if target.echoes else ["--same-payload"]),
     ]

@@ -146,7 +146,7 @@ class Membership:
 
     Attributes:
         number: what names the member within this process.
-        form: equal for members that are sent the same bytes.
+        form: the same for members that are sent the same bytes.
         keeps_up: a message can be written at once, if the channel is writable.
     """
 
@@ -179,7 +179,7 @@ class Membership:
         self.channel = channel
         self.presence = presence
         self.number = next(_numbers)
-        self.form: Hashable = (channel.form, wants_positions)
+        self.form = roster.share_form((channel.form, wants_positions))
         self.keeps_up = True
         self._wants_positions = wants_positions
         self._gap = gap

@@ -111,6 +111,14 @@ void send_message(struct connection *c)
     send_rest_of_frame(c);
 }
 
+/* What somebody else is about to send; it has that connection's stamp. */
+void expect_message(struct connection *c)
+{
+    c->sent = frame_size;
+    c->received = 0;
+    c->awaiting_echo = true;
+}
+
 void send_close(struct connection *c)
 {
     if (!send_control(c, OPCODE_CLOSE, (const uint8_t[]){1000 >> 8, 1000 & 0xff}, 2))
@@ -316,7 +324,8 @@ static void bind_to_source(const struct connection *c)
 
 void start_connection(struct connection *c, int epoll, uint32_t number)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(option.port)};
+    int port = number == 0 && option.publisher_port ? option.publisher_port : option.port;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     /* Edge-triggered and for both directions from the start: no epoll_ctl call ever again. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
     *c = (struct connection){.number = number, .sequence = c->sequence};

@@ -159,15 +159,20 @@ static void start_measuring(void)
     before.time = now();
 }
 
+static struct delay_figures {
+    double median, p99, longest;
+} measured_delays;
+
 static void stop_measuring(void)
 {
     double seconds = now() - before.time;
     double client = read_clock(CLOCK_PROCESS_CPUTIME_ID) - before.client;
     double server = read_server_clock() - before.server;
     printf("{\"connections\": %d, \"count\": %llu, \"seconds\": %.6f, "
-           "\"client_cpu_seconds\": %.6f, \"server_cpu_seconds\": %.6f}\n",
+           "\"client_cpu_seconds\": %.6f, \"server_cpu_seconds\": %.6f, "
+           "\"delays\": [%.3f, %.3f, %.3f]}\n",
            option.connections, (unsigned long long)(counted - before.counted), seconds, client,
-           server);
+           server, measured_delays.median, measured_delays.p99, measured_delays.longest);
 }
 
 static void count_opened(struct connection *c)
@@ -255,10 +260,72 @@ static void count_opened_or_echo(struct connection *c)
         counted++;
 }
 
+/* The delays of deliveries since the measurement began, in milliseconds. */
+static struct {
+    float *of;
+    size_t count, room;
+    double published;
+} delays;
+
+static void count_delivery(struct connection *c)
+{
+    (void)c;
+    if (delays.count == delays.room) {
+        delays.room = delays.room ? 2 * delays.room : 1 << 20;
+        delays.of = realloc(delays.of, delays.room * sizeof *delays.of);
+        if (!delays.of)
+            fail(NULL, "out of memory");
+    }
+    delays.of[delays.count++] = (now() - delays.published) * 1000;
+    counted++;
+    outstanding--;
+}
+
+/* The first connection sends a message, which all of them get, with its stamp. */
+static void publish_for(double seconds)
+{
+    for (double end = now() + seconds; now() < end;) {
+        delays.published = now();
+        outstanding = option.connections;
+        for (int i = 1; i < option.connections; i++)
+            expect_message(&connections[i]);
+        send_message(&connections[0]);
+        wait_for_echoes();
+    }
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static double delay_of(double share)
+{
+    return delays.count ? delays.of[(size_t)((delays.count - 1) * share)] : 0;
+}
+
+static void measure_fan(void)
+{
+    open_all();
+    for (int i = 0; i < option.connections; i++)
+        connections[i].number = 0;
+    run_for(0.5); /* until whoever was accepted has joined as well */
+    publish_for(option.warmup);
+    delays.count = 0;
+    start_measuring();
+    publish_for(option.seconds);
+    qsort(delays.of, delays.count, sizeof *delays.of, compare_floats);
+    measured_delays = (struct delay_figures){delay_of(0.5), delay_of(0.99), delay_of(1)};
+    stop_measuring();
+    close_all();
+}
+
 static const struct mode modes[] = {
     {"echo", measure_echo, count_opened, count_echo, count_ended},
     {"connect", measure_connect, send_message, send_close, connect_again},
     {"burst", measure_burst, send_next, count_opened_or_echo, count_ended},
+    {"fan", measure_fan, count_opened, count_delivery, count_ended},
 };
 
 static const struct mode *find_mode(const char *name)
@@ -266,13 +333,13 @@ static const struct mode *find_mode(const char *name)
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (!strcmp(modes[i].name, name))
             return &modes[i];
-    fail(NULL, "--mode takes echo, connect or burst, got %s", name);
+    fail(NULL, "--mode takes echo, connect, burst or fan, got %s", name);
 }
 
 static void parse_options(int count, char **words)
 {
     enum { HOST = 1, PORT, PATH, CONNECTIONS, SIZE, WARMUP, SECONDS, BINARY, SAME, SERVER_PID,
-           COOKIE, SOURCES, MODE };
+           COOKIE, SOURCES, MODE, PUBLISHER_PORT };
     static const struct option names[] = {
         {"host", required_argument, NULL, HOST},
         {"port", required_argument, NULL, PORT},
@@ -286,12 +353,14 @@ static void parse_options(int count, char **words)
         {"seconds", required_argument, NULL, SECONDS},
         {"binary", no_argument, NULL, BINARY},
         {"same-payload", no_argument, NULL, SAME}, /* for a server that cannot echo, only answer */
+        {"publisher-port", required_argument, NULL, PUBLISHER_PORT},
         {"server-pid", required_argument, NULL, SERVER_PID},
         {0}};
     for (int name; (name = getopt_long(count, words, "", names, NULL)) != -1;) {
         switch (name) {
         case HOST: option.host = optarg; break;
         case PORT: option.port = atoi(optarg); break;
+        case PUBLISHER_PORT: option.publisher_port = atoi(optarg); break;
         case PATH: option.path = optarg; break;
         case MODE: mode = find_mode(optarg); break;
         case SOURCES: option.sources = atoi(optarg); break;
