@@ -1,7 +1,9 @@
 """The pages of the documentation: what they name is there, and what they tell to write works.
 
-Code blocks are read from the pages, so none can go stale. ``docs/deploy.md`` is put to work in
-``tests/servers/test_nginx.py``; figures and diagrams are generated elsewhere.
+Code blocks are read from the pages, so none can go stale. ``tests/documentation/`` has what single
+pages need: the tutorial is followed, both sides of the page for users of Channels run, tables are
+compared with the code. nginx is put to work in ``tests/servers/test_nginx.py``; plots and diagrams
+are generated elsewhere.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import subprocess
 import threading
 import tomllib
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,36 +29,20 @@ from adwebsocket.asgi import ASGIApplication
 from adwebsocket.cli import main as command
 from adwebsocket.conf import PREFIX, Settings
 from tests.connections import WebSocketConversation, on_event_loop
+from tests.documentation.pages import CHECKOUT, DOCS, PAGES, anchors, blocks, without_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.connections import Event
 
-CHECKOUT = Path(__file__).parent.parent
-PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md"))]
-DOCS = CHECKOUT / "docs"
 RUNNERS = ["thread", "greenlet"]
 MOST_LINES_OF_README = 150
 # Of dwebsocket's, and without effect.
 FOREIGN_SETTINGS = {"WEBSOCKET_FACTORY_CLASS"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Return the code blocks of a page that are in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-
-
-def without_blocks(page: Path) -> str:
-    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-
-
-def anchors(page: Path) -> set[str]:
-    """Return what links to the headings of a page end with, as GitHub makes it."""
-    headings = re.findall(r"^#+ (.*)$", without_blocks(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @each_page
@@ -77,34 +63,6 @@ def test_readme_is_short() -> None:
 
 
 # Settings, options and extras
-
-
-def rows_of_settings(page: Path) -> dict[str, str]:
-    """Return the settings that the tables of a page describe, with their defaults."""
-    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| ([^|]*) \| ", page.read_text(), re.MULTILINE)
-    return dict(rows)
-
-
-def value_of(default: str) -> Any:
-    """Read a default as the pages write it: ``10,000``, 64 KiB, or Python."""
-    number, _, unit = default.strip("`").replace(",", "").partition(" ")
-    factor = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}[unit]
-    value = ast.literal_eval(number)
-    if isinstance(value, list):
-        return tuple(value)
-    return value if factor == 1 else value * factor
-
-
-def test_guide_has_every_setting_with_its_default() -> None:
-    described = {name: value_of(text) for name, text in rows_of_settings(DOCS / "guide.md").items()}
-    assert described == {PREFIX + each.name.upper(): each.default for each in fields(Settings)}
-
-
-def test_defaults_are_the_same_on_the_page_of_runners() -> None:
-    described = rows_of_settings(DOCS / "runners.md")
-    everywhere = rows_of_settings(DOCS / "guide.md")
-    assert described.items() <= everywhere.items()
-    assert len(described) == 5
 
 
 @each_page
@@ -140,12 +98,15 @@ def test_design_has_every_module_in_its_layers() -> None:
 
 # Code
 
+# Their blocks belong to projects of their own, in which tests/documentation runs them.
+PROJECTS = {"from-channels", "tutorial"}
 # What the blocks take for granted.
 GIVEN: dict[str, Any] = {
     "ConnectionClosed": ConnectionClosed,
     "HttpResponse": HttpResponse,
     "HttpResponseForbidden": HttpResponseForbidden,
     "accept_websocket": accept_websocket,
+    "path": path,
     "quote": lambda: "12.50",
     "require_websocket": require_websocket,
     "slow_query": lambda message: [message, threading.current_thread().name],
@@ -173,9 +134,18 @@ def run_blocks(page: Path) -> dict[str, Any]:
     return names
 
 
-@each_page
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem not in PROJECTS], ids=lambda page: page.name
+)
 def test_code_of_a_page_runs(page: Path) -> None:
     run_blocks(page)
+
+
+@each_page
+def test_commands_of_a_page_are_what_a_shell_takes(page: Path) -> None:
+    for block in blocks(page, "shell"):
+        result = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, ""), block
 
 
 class SlowPeer(WebSocketConversation):
@@ -196,12 +166,18 @@ urlpatterns = [
     for page, name in [
         (CHECKOUT / "README.md", "echo"),
         (CHECKOUT / "README.md", "feed"),
-        (DOCS / "guide.md", "lower_case"),
+        (DOCS / "sync-views.md", "lower_case"),
+        (DOCS / "sync-views.md", "orders"),
+        (DOCS / "async-views.md", "upper_case"),
+        (DOCS / "async-views.md", "dashboard"),
         (DOCS / "from-dwebsocket.md", "ticker"),
         (DOCS / "runners.md", "clock"),
         (DOCS / "runners.md", "report"),
         (DOCS / "runners.md", "room"),
     ]
+] + [
+    path("countdown/", run_blocks(DOCS / "sync-views.md")["countdown"], {"seconds": 1}),
+    path("shout/", run_blocks(DOCS / "sync-views.md")["Shout"].as_view()),
 ]
 
 
@@ -224,14 +200,54 @@ async def open_peer(peer: WebSocketConversation) -> WebSocketConversation:
     return peer
 
 
-@pytest.mark.parametrize("name", ["echo", "feed", "lower_case"])
-def test_first_views_answer(application: ASGIApplication, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("echo", "hello"),
+        ("feed", "hello"),
+        ("lower_case", "hello"),
+        ("orders", "taken: hello"),
+        ("shout", "HELLO!"),
+        ("upper_case", "HELLO"),
+    ],
+)
+def test_first_views_answer(application: ASGIApplication, name: str, answer: str) -> None:
     @on_event_loop
     async def converse() -> None:
         async with WebSocketConversation(application, f"/{name}/") as peer:
             await peer.accepted()
             peer.send("hello")
-            assert await peer.message() == "hello"
+            assert await peer.message() == answer
+
+    converse()
+
+
+def test_countdown_comes_to_its_end(application: ASGIApplication) -> None:
+    @on_event_loop
+    async def converse() -> None:
+        async with WebSocketConversation(application, "/countdown/") as peer:
+            await peer.accepted()
+            assert [await peer.message(), await peer.message()] == ["1", "now"]
+            assert await peer.closed() == (1000, "")
+
+    converse()
+
+
+def test_dashboard_pushes_and_answers_and_ends_with_its_client(
+    application: ASGIApplication, caplog: pytest.LogCaptureFixture
+) -> None:
+    @on_event_loop
+    async def converse() -> None:
+        async with WebSocketConversation(application, "/dashboard/") as peer:
+            await peer.accepted()
+            assert await peer.message() == '{"price":"12.50"}'
+            peer.send("hello")
+            while await peer.message() != '{"you said":"hello"}':
+                pass
+            peer.disconnect()
+            await peer.finished()
+            peer.unread_events()
+        assert caplog.records == []
 
     converse()
 

@@ -1,0 +1,1 @@
+"""What single pages of the documentation need: their tests, and what writes parts of them."""
