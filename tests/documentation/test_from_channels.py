@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.test import override_settings
 
 from adwebsocket.asgi import ASGIApplication
@@ -46,7 +47,11 @@ urlpatterns = VIEWS["urlpatterns"]
 
 @pytest.fixture
 def project() -> Iterator[None]:
-    with override_settings(MIDDLEWARE=MIDDLEWARE, ROOT_URLCONF=__name__):
+    with override_settings(
+        CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+        MIDDLEWARE=MIDDLEWARE,
+        ROOT_URLCONF=__name__,
+    ):
         yield
 
 
@@ -99,6 +104,32 @@ def test_names_ask_the_database(application: Application, logged_in: Client, pat
             for name, taken in [("anna", True), ("nobody", False)]:
                 peer.send(json.dumps({"name": name}))
                 assert json.loads(await peer.message()) == {"taken": taken}
+
+    converse()
+
+
+def open_room(application: Application) -> WebSocketConversation:
+    return WebSocketConversation(application, "/ws/room/", headers=OWN_PAGE)
+
+
+def test_room_is_reached_from_within_and_from_without(application: Application) -> None:
+    announce = (CONSUMERS if application is CONSUMERS["application"] else VIEWS)["announce"]
+
+    @on_event_loop
+    async def converse() -> None:
+        async with open_room(application) as first:
+            # A message of one's own comes when one is a member.
+            await first.accepted()
+            first.send("first")
+            assert await first.message() == "first"
+            async with open_room(application) as second:
+                await second.accepted()
+                second.send("second")
+                for peer in (first, second):
+                    assert await peer.message() == "second"
+                await sync_to_async(announce)("good morning")
+                for peer in (first, second):
+                    assert await peer.message() == "good morning"
 
     converse()
 

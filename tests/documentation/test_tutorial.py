@@ -181,7 +181,6 @@ def test_reader_comes_to_a_chat_with_tests(
     assert reader.write_file() == "mysite/settings.py"
     # A view, a page
     for path in (
-        "chat/rooms.py",
         "chat/views.py",
         "mysite/urls.py",
         "chat/templates/chat/room.html",
