@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from adwebsocket.conf import PREFIX, Settings
 from adwebsocket.protocol.deflate import DeflateOptions
@@ -57,14 +59,14 @@ GROUPS = {
 }
 OTHERS = "Others"
 
-_KINDS = {
-    "bool": "`True` or `False`",
-    "bool | dict": "`True`, `False` or a dict",
-    "float": "a number",
-    "int": "a whole number",
-    "str": "text",
-    "str | dict": "text or a dict",
-    "tuple": "a list of texts",
+_KINDS: dict[Any, str] = {
+    NoneType: "`None`",
+    PathLike: "a path",
+    dict: "a dict",
+    float: "a number",
+    int: "a whole number",
+    str: "text",
+    tuple: "a list of texts",
 }
 _SIZES = {"MiB": 1024 * 1024, "KiB": 1024}
 
@@ -104,22 +106,34 @@ def _is_in_bytes(field: Field[Any]) -> bool:
     return "bytes" in field.name or "size" in field.name
 
 
-def kind_of(field: Field[Any]) -> str:
-    """Say what a value may be, from the annotation; one that is unknown here is shown as it is."""
-    annotation = str(field.type)
-    kind, optional, _ = annotation.partition(" | None")
-    plain = re.sub(r"\[.*\]", "", kind)
-    words = _KINDS.get(plain, f"`{kind}`".replace("|", r"\|"))
-    return f"{words} or `None`" if optional else words
+def kind_of(hint: Any) -> str:
+    """Say what a value may be, from the annotation; a type unknown here is shown by its name."""
+    kinds = [word for part in _parts_of(hint) for word in _words_for(part)]
+    *others, last = dict.fromkeys(kinds)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _parts_of(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _words_for(part: Any) -> list[str]:
+    if part is bool:
+        return ["`True`", "`False`"]
+    if get_origin(part) is Literal:
+        return [f'`"{value}"`' for value in get_args(part)]
+    kind = get_origin(part) or part
+    return [_KINDS.get(kind) or f"`{getattr(kind, '__name__', kind)}`"]
 
 
 def table(described: type, chosen: Iterable[Field[Any]], prefix: str) -> str:
     """Write a table of fields, each under its name behind the prefix."""
     meanings = descriptions(described)
+    hints = get_type_hints(described)
     lines = ["| setting | default | value | meaning |", "|---|---|---|---|"]
     for field in chosen:
         name = prefix + (field.name.upper() if prefix else field.name)
-        cells = [f"`{name}`", default_of(field), kind_of(field), meanings[field.name]]
+        cells = [f"`{name}`", default_of(field), kind_of(hints[field.name]), meanings[field.name]]
         lines.append(f"| {' | '.join(cells)} |")
     return "".join(f"{line}\n" for line in lines)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from os import PathLike
+from typing import Literal, Optional
 
 import pytest
 
@@ -43,7 +45,7 @@ def test_page_has_every_setting_once() -> None:
 
 @pytest.mark.parametrize("described", [Settings, DeflateOptions])
 def test_docstring_describes_every_field(described: type) -> None:
-    assert list(descriptions(described)) == [each.name for each in fields(described)]  # type: ignore[arg-type]
+    assert sorted(descriptions(described)) == sorted(each.name for each in fields(described))  # type: ignore[arg-type]
 
 
 def test_page_of_runners_has_the_same_defaults() -> None:
@@ -62,16 +64,27 @@ def test_table_is_written_for_people() -> None:
         "0.5",
         "`[]`",
     ]
-    assert [kind_of(each) for each in (names, size, rate)] == [
-        "a list of texts",
-        "a whole number or `None`",
-        r"`float \| dict[str, int]`",
-    ]
     assert table(Example, [names, rate], "X_").splitlines()[2:] == [
         r'| `X_NAMES` | `["a", "b"]` | a list of texts '
         r"| several lines of `code \| with a bar`, `None` for none |",
-        r"| `X_RATE` | 0.5 | `float \| dict[str, int]` | how \* many |",
+        r"| `X_RATE` | 0.5 | a number or a dict | how \* many |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (bool, "`True` or `False`"),
+        (bool | dict[str, int], "`True`, `False` or a dict"),
+        (Literal["thread", "greenlet"], '`"thread"` or `"greenlet"`'),
+        (str | PathLike[str] | None, "text, a path or `None`"),
+        (Optional[tuple[str, ...]], "a list of texts or `None`"),  # noqa: UP045
+        (complex, "`complex`"),
+    ],
+    ids=str,
+)
+def test_values_are_named_in_words(hint: object, words: str) -> None:
+    assert kind_of(hint) == words
 
 
 @pytest.mark.parametrize("text", ["", "<!-- settings: written by scripts/docs -->\n"])
