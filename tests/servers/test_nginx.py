@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.components import skip_or_fail
+from tests.documentation.pages import DOCS, blocks
 from tests.hostile.wire import TEXT, Peer, frame
 from tests.processes import ServerProcess, fill_in, free_port, serve, write_files
 
@@ -31,18 +32,13 @@ if TYPE_CHECKING:
 
     from .conftest import Database
 
-PAGE = Path(__file__).parents[2] / "docs" / "deploy.md"
+PAGE = DOCS / "deploy.md"
 MEBIBYTE = 1024 * 1024
 
 both_colours = pytest.mark.parametrize("colour", ["sync", "async"])
 
 # Where nginx would else write into folders of the system.
 TEMPORARY_FILES = "client_body proxy fastcgi uwsgi scgi"
-
-
-def blocks_of_page(language: str) -> list[str]:
-    """Return the code blocks of the page that are in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def replace_all(text: str, replacements: Mapping[str, str]) -> str:
@@ -54,7 +50,7 @@ def replace_all(text: str, replacements: Mapping[str, str]) -> str:
 
 def runner_options() -> list[str]:
     """Return how the unit of the page calls the runner, without the path of its socket."""
-    (unit,) = blocks_of_page("ini")
+    (unit,) = blocks(PAGE, "ini")
     (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     program, *options = shlex.split(replace_all(command, {"/run/mysite/socket": "{socket}"}))
     assert Path(program).name == "adwebsocket"
@@ -63,7 +59,7 @@ def runner_options() -> list[str]:
 
 def configuration(directory: Path, port: int, unix_socket: Path, certificate: Certificate) -> str:
     """Return the configuration of the page, made to run anywhere beside any other nginx."""
-    main, site = blocks_of_page("nginx")
+    main, site = blocks(PAGE, "nginx")
     site = replace_all(
         site,
         {
