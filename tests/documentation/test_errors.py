@@ -92,7 +92,9 @@ def test_codes_of_the_library_are_said_to_be_so() -> None:
         wanted = "nobody" if nobody else "the library"
         assert wanted in senders[code].replace("both", "the library"), code
     claimed = {code for code, sender in senders.items() if "the library" in sender}
-    assert claimed - used == set()
+    # Of the range for applications no code has a name there.
+    numbers = {node.value for node in nodes_of_package() if isinstance(node, ast.Constant)}
+    assert claimed - used - numbers == set()
 
 
 @pytest.mark.parametrize("quoted", sorted(set(re.findall(r'"(\w[^"]+)"', PROSE))))
