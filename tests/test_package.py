@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 import adwebsocket
-from tests.components import skip_or_fail
+from tests.components import CHECKOUT, build_wheel
 from tests.processes import run
 
-CHECKOUT = Path(__file__).parent.parent
 NAMES = {
     "AsyncWebSocket",
     "ConnectionClosed",
@@ -111,16 +110,7 @@ class TestTyping:
         assert (Path(adwebsocket.__file__).parent / "py.typed").is_file()
 
     def test_wheel_has_the_marker_all_modules_and_nothing_else(self, tmp_path: Path) -> None:
-        command = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-cache-dir"]
-        environment = {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        result = run(
-            [*command, "--wheel-dir", str(tmp_path), str(CHECKOUT)], cwd=tmp_path, env=environment
-        )
-        if result.returncode:
-            reason = f"pip builds no wheel here: {result.stdout.strip()[-300:]}"
-            skip_or_fail(reason)
-        (wheel,) = tmp_path.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(build_wheel(tmp_path)) as archive:
             files = {name for name in archive.namelist() if ".dist-info/" not in name}
         package = CHECKOUT / "adwebsocket"
         sources = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.components import CHECKOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DOCS = CHECKOUT / "docs"
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
 

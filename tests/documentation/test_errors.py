@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from functools import cache
 from http import HTTPStatus
@@ -41,6 +42,10 @@ def texts_of_package() -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
+def is_exception(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
 def section(title: str) -> str:
     """Return what stands below a heading of the page."""
     _, _, rest = TEXT.partition(f"## {title}\n")
@@ -53,7 +58,13 @@ def first_cells(text: str) -> set[str]:
 
 
 def test_every_exception_is_there() -> None:
-    defined = {name for name, value in vars(exceptions).items() if isinstance(value, type)}
+    bases = {name for name, value in vars(builtins).items() if is_exception(value)}
+    defined = {
+        node.name
+        for node in nodes_of_package()
+        if isinstance(node, ast.ClassDef) and bases & {ast.unparse(base) for base in node.bases}
+    }
+    assert {name for name, value in vars(exceptions).items() if is_exception(value)} <= defined
     assert {name for name in defined if f"`{name}`" not in TEXT} == set()
 
 

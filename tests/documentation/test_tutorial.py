@@ -19,11 +19,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.components import skip_or_fail
+from tests.components import build_wheel, skip_or_fail
 from tests.processes import DEADLINE, environment, fill_in, serve, write_files
 from tests.test_browser import start_browser
 
-from .pages import CHECKOUT, DOCS, Block, all_blocks
+from .pages import DOCS, Block, all_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,20 +117,7 @@ def replace_assignment(source: str, name: str, new: str) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the package as it would be published."""
-    directory = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-cache-dir"]
-    result = subprocess.run(
-        [*command, "--wheel-dir", directory, CHECKOUT],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS_FOR_A_BLOCK,
-        check=False,
-    )
-    if result.returncode:
-        skip_or_fail(f"pip builds no wheel here: {result.stdout.strip()[-300:]}")
-    (wheel,) = directory.glob("*.whl")
-    return wheel
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture
