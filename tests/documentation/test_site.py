@@ -49,3 +49,11 @@ def test_links_stay_within_the_site(page: Path) -> None:
 @each_page
 def test_every_block_says_its_language(page: Path) -> None:
     assert {block.language for block in all_blocks(page)} <= LANGUAGES
+
+
+@each_page
+def test_rows_of_a_table_have_as_many_cells_as_its_head(page: Path) -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", without_blocks(page), re.MULTILINE)
+    for table in tables:
+        head, *others = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        assert set(others) == {head}, table
