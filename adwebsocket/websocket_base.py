@@ -165,9 +165,11 @@ class WebSocketBase(ABC):
     def ends_quietly(self, error: BaseException) -> bool:
         """Tell whether an exception is the normal way out of a view, because the peer has gone.
 
-        That is this socket's own ``ConnectionClosed`` only: one from another socket, in a view
-        whose connection stands, is a fault of the view.
+        That is this socket's own ``ConnectionClosed`` only, also from several tasks at once: one
+        from another socket, in a view whose connection stands, is a fault of the view.
         """
+        if isinstance(error, BaseExceptionGroup):
+            return self.closed and error.split(ConnectionClosed)[1] is None
         return isinstance(error, ConnectionClosed) and self.closed
 
     def _ends_streak(self) -> bool:

@@ -179,10 +179,23 @@ def sync_push(request: Any) -> None:
         request.websocket.send(request.websocket.wait() or "nothing")
 
 
+async def push_all(socket: Any) -> None:
+    while True:
+        await socket.send(await socket.wait() or "nothing")
+
+
 @require_websocket
 async def async_push(request: Any) -> None:
-    while True:
-        await request.websocket.send(await request.websocket.wait() or "nothing")
+    await push_all(request.websocket)
+
+
+@require_websocket
+async def async_tasks(request: Any) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(push_all(request.websocket))
+        if request.GET.get("do") == "fault":
+            await request.websocket.wait_closed()
+            raise ValueError("a fault in the view")
 
 
 def describe(request: Any, room: str) -> list[object]:
@@ -256,6 +269,7 @@ urlpatterns = [
     path("late/async/", async_late),
     path("push/sync/", sync_push),
     path("push/async/", async_push),
+    path("tasks/async/", async_tasks),
     path("describe/sync/<slug:room>/", sync_describe, name="sync_describe"),
     path("describe/async/<slug:room>/", async_describe, name="async_describe"),
     path("session/sync/", sync_session),
@@ -611,6 +625,18 @@ class TestFaultInTheView:
         assert faults == []
         assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
         assert calls[-1] == "response 101"
+
+
+@pytest.mark.parametrize("do", ["", "fault"])
+@on_event_loop
+async def test_end_of_the_own_connection_in_a_group_of_tasks_hides_no_other_fault(
+    do: str, faults: list[BaseException]
+) -> None:
+    async with connect("/tasks/async/", do=do) as peer:
+        await peer.accepted()
+        peer.disconnect(1001)
+        await peer.finished()
+    assert len(faults) == (do == "fault")
 
 
 @on_event_loop
