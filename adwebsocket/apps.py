@@ -11,7 +11,7 @@ from importlib import import_module
 from django.apps import AppConfig
 
 from . import alias
-from .conf import get_settings
+from .conf import read_settings
 
 alias.install()
 
@@ -24,5 +24,7 @@ class AdwebsocketConfig(AppConfig):
 
     def ready(self) -> None:
         import_module("adwebsocket.checks")
-        if not get_settings().dwebsocket_alias:
+        # Mistakes in other settings are for the checks to report, all at once.
+        settings, _ = read_settings()
+        if not settings.dwebsocket_alias:
             alias.uninstall()

@@ -1,15 +1,16 @@
 """The ``WEBSOCKET_*`` settings: their names, defaults and meanings, in one place.
 
 Everything above the transport asks ``get_settings()`` when it needs one; nothing is read at
-import, because settings files import this package.
+import, because settings files import this package. The annotation of a field says what its value
+must be; what it does not say stands in the tables above and below the class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from math import isfinite
-from typing import Any
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +18,10 @@ from django.core.signals import setting_changed
 
 from .protocol.deflate import DeflateOptions
 from .transport.limits import Limits
+from .validation import Bounds, mismatch, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PREFIX = "WEBSOCKET_"
 # The least that a setting may be where that is not 1, or a thousandth of a second.
@@ -27,8 +32,16 @@ _LEAST = {
     # What the interpreter asks for.
     "WEBSOCKET_THREAD_STACK_SIZE": 32 * 1024,
 }
+# The least and the most that an option of WEBSOCKET_COMPRESSION may be.
+_COMPRESSION_BOUNDS: Final = {
+    "window_bits": Bounds(9, 15),
+    "memory_level": Bounds(1, 9),
+    "level": Bounds(1, 9),
+    "minimum_size": Bounds(0),
+}
 # A runner is a name here, a row in view_runners.py and a section of the docs.
-SYNC_RUNNERS = ("thread", "greenlet")
+SyncRunner: TypeAlias = Literal["thread", "greenlet"]
+SYNC_RUNNERS = get_args(SyncRunner)
 EXPECTED_RUNNERS = " or ".join(map(repr, SYNC_RUNNERS))
 
 
@@ -93,14 +106,14 @@ class Settings:
     ping_interval: float | None = _DEFAULTS.ping_interval
     ping_timeout: float | None = _DEFAULTS.ping_timeout
     max_connections: int | None = None
-    sync_runner: str = "thread"
+    sync_runner: SyncRunner = "thread"
     max_threads: int = 10_000
     thread_stack_size: int = 2 * 1024 * 1024
     greenlet_workers: int = 2
     db_idle_seconds: float | None = 1.0
     async_threads: int = 8
     groups: str | dict[str, Any] | None = None
-    runtime_dir: str | None = None
+    runtime_dir: str | PathLike[str] | None = None
     dwebsocket_alias: bool = True
 
 
@@ -109,22 +122,48 @@ def get_settings() -> Settings:
     """Read the project's settings, once until one of them changes.
 
     Raises:
-        ImproperlyConfigured: one of them has no meaning; the message says what was expected.
+        ImproperlyConfigured: one of them has no meaning; the message says for each such what was
+            expected.
+    """
+    settings, problems = read_settings()
+    if problems:
+        raise ImproperlyConfigured("\n".join(problems))
+    return settings
+
+
+def read_settings() -> tuple[Settings, list[str]]:
+    """Read the project's settings for who must not fail: the system checks report all at once.
+
+    Returns:
+        The settings, the default in place of each that is of a wrong type, and a sentence for each
+        mistake in them.
     """
     values: dict[str, Any] = {}
-    for field in fields(Settings):
-        name = PREFIX + field.name.upper()
-        if hasattr(django_settings, name):
-            value = getattr(django_settings, name)
-            _check_number(name, value, str(field.type))
-            values[field.name] = tuple(value) if isinstance(value, list) else value
-    if isinstance(values.get("allowed_origins"), str):
-        raise ImproperlyConfigured("WEBSOCKET_ALLOWED_ORIGINS must be a list of origins, not a str")
-    if values.get("sync_runner", "thread") not in SYNC_RUNNERS:
-        raise ImproperlyConfigured(
-            f"WEBSOCKET_SYNC_RUNNER must be {EXPECTED_RUNNERS}, not {values['sync_runner']!r}"
-        )
-    return Settings(**values)
+    problems: list[str] = []
+    for field, annotation in _annotations().items():
+        name = PREFIX + field.upper()
+        if not hasattr(django_settings, name):
+            continue
+        value = getattr(django_settings, name)
+        fault = mismatch(value, annotation, Bounds(_LEAST.get(name)), is_secret="TOKEN" in name)
+        if fault is not None:
+            problems.append(f"{name} must be {fault}")
+            continue
+        if name in _RULES:
+            problems += _RULES[name](name, value)
+        values[field] = _normalize(value)
+    return Settings(**values), problems
+
+
+def known_settings() -> list[str]:
+    """Give the names of all settings that there are."""
+    return [PREFIX + field.name.upper() for field in fields(Settings)]
+
+
+def unknown_settings() -> list[str]:
+    """Give the names of the project's that begin as ours do and are none of ours."""
+    known = set(known_settings())
+    return [name for name in dir(django_settings) if name.startswith(PREFIX) and name not in known]
 
 
 @lru_cache(maxsize=1)
@@ -140,18 +179,57 @@ def get_limits() -> Limits:
     return Limits(**values)
 
 
-def _check_number(name: str, value: Any, annotation: str) -> None:
-    """Check a setting whose annotation says that it is a number."""
-    kind, _, optional = annotation.partition(" | ")
-    if kind not in ("int", "float") or (value is None and optional):
+@lru_cache(maxsize=1)
+def _annotations() -> dict[str, Any]:
+    # So what stands in an annotation there must be imported at run time.
+    return get_type_hints(Settings)
+
+
+def _normalize(value: Any) -> Any:
+    """Give what may be written in several ways in the one way that the fields have."""
+    if isinstance(value, (list, set, frozenset)):
+        return tuple(value)
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+def _problems_of_origins(name: str, origins: Any) -> Iterator[str]:
+    """Find entries that can match no Origin header, which is a scheme and a host, no path."""
+    for origin in origins:
+        scheme, separator, host = origin.partition("://")
+        is_host = host and not set(host.removeprefix("*.")) & set("/?#@* ")
+        # What the pages of a file and of a sandbox send.
+        if origin in ("*", "null", "file://") or (scheme and separator and is_host):
+            continue
+        yield (
+            f"{name} has {origin!r}, which matches no origin; an entry looks like "
+            "'https://example.com', 'https://*.example.com' or '*', with a scheme and no path"
+        )
+
+
+def _problems_of_compression(name: str, compression: bool | dict[Any, Any]) -> Iterator[str]:
+    """Find options that there are not, and values that they may not have."""
+    if not isinstance(compression, dict):
         return
-    least = _LEAST.get(name, 1 if kind == "int" else 1e-3)
-    types = (int,) if kind == "int" else (int, float)
-    is_number = isinstance(value, types) and not isinstance(value, bool) and isfinite(value)
-    if not is_number or value < least:
-        expected = "a whole number" if kind == "int" else "a number"
-        expected += f" of at least {least}" + (" or None" if optional else "")
-        raise ImproperlyConfigured(f"{name} must be {expected}, not {value!r}")
+    annotations = get_type_hints(DeflateOptions)
+    for option, value in compression.items():
+        if option not in annotations:
+            meant = suggest(str(option), annotations)
+            known = (
+                f"perhaps {meant!r} is meant" if meant else f"there are {', '.join(annotations)}"
+            )
+            yield f"{name} has the option {option!r}, which does not exist; {known}"
+            continue
+        bounds = _COMPRESSION_BOUNDS.get(option, Bounds())
+        fault = mismatch(value, annotations[option], bounds)
+        if fault is not None:
+            yield f"{name}[{option!r}] must be {fault}"
+
+
+# What more there is to check of settings whose type is right.
+_RULES: Final[dict[str, Callable[[str, Any], Iterator[str]]]] = {
+    "WEBSOCKET_ALLOWED_ORIGINS": _problems_of_origins,
+    "WEBSOCKET_COMPRESSION": _problems_of_compression,
+}
 
 
 def _forget_settings(*, setting: str, **_: Any) -> None:

@@ -43,6 +43,7 @@ LAYERS = [
         "origins",
         "request",
         "runtime_directory",
+        "validation",
         "view_runners",
     },
     {
