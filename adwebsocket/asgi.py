@@ -215,6 +215,11 @@ def refuse(request: WebSocketRequest, response: HttpResponseBase, body: bytes) -
     """Answer the handshake with an ordinary response: a redirect, 403, 404 or what it may be."""
     headers = list(response.items())
     headers += [("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()]
+    if settings.DEBUG:
+        # Before the client knows, which may ask at once.
+        from .console import remember_refusal
+
+        remember_refusal(request, response, body)
     request.websocket.refuse(response.status_code, headers, body)
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache, partial, update_wrapper
 from typing import TYPE_CHECKING, Any, overload
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings as django_settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
@@ -51,15 +52,20 @@ class WebSocketResponse(HttpResponse):
 class PlainRequestRefusal(HttpResponseBadRequest):
     """What a plain request to ``require_websocket`` gets, from a sync view or from an async one.
 
-    It may be awaited: ``dispatch`` of an async class-based view is a sync method whose result
-    Django awaits.
+    In DEBUG a browser gets a page with a WebSocket client in it. It may be awaited: ``dispatch`` of
+    an async class-based view is a sync method whose result Django awaits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, request: HttpRequest, subprotocols: Subprotocols = ()) -> None:
         super().__init__(
             "This URL speaks WebSocket only; open it with a WebSocket client.\n",
             content_type="text/plain; charset=utf-8",
         )
+        if django_settings.DEBUG:
+            # Only there, so that it costs nobody else anything.
+            from . import console
+
+            console.fill(self, getattr(request, "_request", request), subprotocols)
 
     def __await__(self) -> Generator[None, None, Self]:
         return self
@@ -185,7 +191,9 @@ def decorate(view: View, options: Options) -> View:
     def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         handshake = _handshake_of(request)
         if handshake is None:
-            return PlainRequestRefusal() if options.require else view(request, *args, **kwargs)
+            if options.require:
+                return PlainRequestRefusal(request, options.subprotocols)
+            return view(request, *args, **kwargs)
         if isinstance(handshake.websocket, AsyncWebSocket):
             return serve_async(request, *args, **kwargs)
         return _serve_sync(handshake, options, view, (request, *args), kwargs)
@@ -219,6 +227,7 @@ def decorate(view: View, options: Options) -> View:
     decorated.__dict__.update(
         accept_websocket=True,
         require_websocket=options.require,
+        websocket_subprotocols=options.subprotocols,
         websocket_is_async=is_async,
         websocket_runner=options.runner,
         websocket_may_hide=options.may_hide and not is_async,

@@ -47,5 +47,5 @@ class WebSocketMiddleware:
     ) -> HttpResponse | None:
         """Refuse plain requests to a view that is marked by hand to require a WebSocket."""
         if getattr(view, "require_websocket", False) and not is_websocket_request(request):
-            return PlainRequestRefusal()
+            return PlainRequestRefusal(request, getattr(view, "websocket_subprotocols", ()))
         return None

@@ -7,8 +7,6 @@ messages both ways, a connection that comes back, history after a reload.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import socket
 import socketserver
 import threading
@@ -16,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.components import skip_or_fail
+from tests.browsers import start_browser
 from tests.processes import DEADLINE, ServerProcess, run, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from selenium import webdriver
 
     ServeChat = Callable[[], AbstractContextManager[ServerProcess]]
     SitDown = Callable[[ServerProcess, str], "Person"]
@@ -156,26 +155,12 @@ class Person:
 @pytest.fixture(scope="module")
 def browsers() -> Iterator[list[webdriver.Chrome]]:
     """Two browsers, each with a profile of its own."""
-    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-    if missing:
-        skip_or_fail(f"not installed here: {' and '.join(missing)}")
     with contextlib.ExitStack() as stack:
         browsers = []
         for _ in range(2):
             browsers.append(start_browser())
             stack.callback(browsers[-1].quit)
         yield browsers
-
-
-def start_browser() -> webdriver.Chrome:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    options.add_argument("--headless=new")
-    # Containers often have a tiny /dev/shm.
-    options.add_argument("--disable-dev-shm-usage")
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")
-    return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
 
 
 @pytest.fixture

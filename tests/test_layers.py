@@ -33,6 +33,7 @@ LAYERS = [
     {"runners"},
     {
         "conf",
+        "console",
         "connection_state",
         "database",
         "decorators",
