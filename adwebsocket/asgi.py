@@ -170,6 +170,8 @@ class ASGIApplication:
         response = self.sync_handler.get_response(request)
         try:
             if is_unanswered(request):
+                # That of an async view acts at once, which is for the event loop's thread only.
+                request.use_socket(is_async=False)
                 refuse(request, response, b"".join(response))
         finally:
             finish(response)

@@ -21,6 +21,7 @@ from adwebsocket.asgi import ASGIApplication
 from adwebsocket.conf import get_settings
 from adwebsocket.handlers import is_async_view, resolve_early
 from adwebsocket.request import WebSocketRequest
+from adwebsocket.transport.asgi_channel import AsgiChannel
 from adwebsocket.view_runners import ViewRunners
 from tests.connections import (
     DEADLINE,
@@ -272,6 +273,27 @@ class TestColours:
                 peer.disconnect()
             for peer in peers:
                 await peer.finished()
+
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [("/nowhere/", 404), ("/unmarked/async/", 400), ("/unmarked/sync/", 400)],
+    )
+    @on_event_loop
+    async def test_refusal_reaches_the_channel_on_the_event_loop(
+        self, path: str, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A transport that another thread writes to may take the process with it."""
+        threads: list[threading.Thread] = []
+        refuse = AsgiChannel.refuse
+
+        def note_thread(channel: AsgiChannel, *args: Any) -> None:
+            threads.append(threading.current_thread())
+            refuse(channel, *args)
+
+        monkeypatch.setattr(AsgiChannel, "refuse", note_thread)
+        async with connect(path, SYNC_ONLY) as peer:
+            assert (await peer.refused()).status == status
+        assert threads == [threading.current_thread()]
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
