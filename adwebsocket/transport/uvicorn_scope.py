@@ -105,5 +105,15 @@ def log_access(config: Config, scope: Mapping[str, Any] | None, status: int) -> 
         path = f"{path}?{scope['query_string'].decode('latin-1')}"
     client = ":".join(map(str, scope["client"])) if scope["client"] else ""
     access_logger.info(
-        '%s - "%s %s HTTP/%s" %d', client, "GET", path, scope["http_version"], status
+        '%s - "%s %s HTTP/%s" %d',
+        _on_one_line(client),
+        "GET",
+        _on_one_line(path),
+        scope["http_version"],
+        status,
     )
+
+
+def _on_one_line(text: str) -> str:
+    """Escape what would begin a line of its own in a log, or move a terminal's cursor."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -352,6 +352,23 @@ def test_handshakes_are_in_the_access_log(
         run(main())
 
 
+@pytest.mark.parametrize("character", ["\t", "\x0c", "\x1b", "\n", "\x7f"])
+def test_what_is_not_printable_is_escaped_in_the_access_log(
+    run: Run, caplog: pytest.LogCaptureFixture, character: str
+) -> None:
+    async def main() -> None:
+        async with serve(echo) as server:
+            client = await server.connect()
+            await client.open(path=f"/?a{character}b")
+            lines = [r.getMessage() for r in caplog.records if r.name == "uvicorn.access"]
+            assert len(lines) == 1
+            assert lines[0].isprintable()
+            assert "/?a\\" in lines[0]
+
+    with caplog.at_level(logging.INFO, "uvicorn.access"):
+        run(main())
+
+
 def test_protocol_has_no_instance_dictionary(run: Run) -> None:
     async def main() -> None:
         async with serve(echo) as server:
