@@ -75,6 +75,12 @@ class Settings:
             the connection ends with 1011.
         max_connections: WebSockets that a process serves at once; above it a handshake gets 503.
             None for as many as there are file descriptors.
+        max_connections_per_ip: the same for one client address, and for all of an IPv6 /64; above
+            it a handshake gets 429. None for any number.
+        rate_limit: messages a second that a client may send, pings and pongs among them; one that
+            sends more is closed with 1008. A second's worth may come at once. None for any number.
+        close_on_logout: sockets are closed with 4401 when their session logs out, or their user is
+            deactivated, deleted or gets another password, in this process.
         sync_runner: what runs sync views: ``"thread"``, one for each, or ``"greenlet"``, many views
             on each of a few threads.
         max_threads: sync views that may run in threads at once; above it a handshake gets 503.
@@ -106,6 +112,9 @@ class Settings:
     ping_interval: float | None = _DEFAULTS.ping_interval
     ping_timeout: float | None = _DEFAULTS.ping_timeout
     max_connections: int | None = None
+    max_connections_per_ip: int | None = None
+    rate_limit: float | None = _DEFAULTS.rate_limit
+    close_on_logout: bool = False
     sync_runner: SyncRunner = "thread"
     max_threads: int = 10_000
     thread_stack_size: int = 2 * 1024 * 1024

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+import logging
 from functools import lru_cache, partial, update_wrapper
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,14 +17,15 @@ from django.conf import settings as django_settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
+from django.utils.log import log_response
 
 from .async_websocket import AsyncWebSocket
-from .conf import EXPECTED_RUNNERS, SYNC_RUNNERS, get_limits, get_settings
+from .conf import get_settings
+from .options import Options
 from .origins import refusal_of_origin
 from .protocol.codes import CloseCode
 from .protocol.handshake import choose_subprotocol
 from .request import is_websocket_request, mark_plain_request
-from .websocket import WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
+    from .options import Subprotocols
     from .request import WebSocketRequest
     from .websocket_base import WebSocketBase
 
     View: TypeAlias = Callable[..., Any]
-    Subprotocols: TypeAlias = Sequence[str] | Callable[[HttpRequest, list[str]], str | None]
+
+logger = logging.getLogger("adwebsocket")
 
 
 class WebSocketResponse(HttpResponse):
@@ -72,43 +74,6 @@ class PlainRequestRefusal(HttpResponseBadRequest):
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a decorator was told; see ``accept_websocket``."""
-
-    require: bool
-    subprotocols: Subprotocols = ()
-    origins: Sequence[str] | None = None
-    max_message_size: int | None = None
-    accept: Literal["auto", "manual"] = "auto"
-    runner: Literal["thread", "greenlet"] | None = None
-    # What a dialect changes: the class of the blocking socket, the code that any exception in the
-    # view closes it with (None: the one that fits), and whether the view is found behind decorators
-    # that do not carry its attributes.
-    socket_class: type[WebSocket] = WebSocket
-    error_code: CloseCode | None = None
-    may_hide: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("subprotocols", "origins"):
-            value = getattr(self, name)
-            if value is None and name == "origins":
-                continue
-            if callable(value) and name == "subprotocols":
-                if iscoroutinefunction(value):
-                    raise TypeError("subprotocols must not be an async def: nobody awaits it")
-                continue
-            if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
-                raise TypeError(f"{name} must be a list of strings, not {value!r}")
-        if self.accept not in ("auto", "manual"):
-            raise ValueError(f'accept must be "auto" or "manual", not {self.accept!r}')
-        if self.runner not in (None, *SYNC_RUNNERS):
-            raise ValueError(f"runner must be {EXPECTED_RUNNERS}, not {self.runner!r}")
-        size = self.max_message_size
-        if size is not None and (not isinstance(size, int) or size < 1):
-            raise ValueError(f"max_message_size must be a positive number of bytes, not {size!r}")
-
-
 @overload
 def accept_websocket(view: View, /) -> View: ...
 
@@ -119,6 +84,7 @@ def accept_websocket(
     subprotocols: Subprotocols = (),
     origins: Sequence[str] | None = None,
     max_message_size: int | None = None,
+    rate_limit: float | None = None,
     accept: Literal["auto", "manual"] = "auto",
     runner: Literal["thread", "greenlet"] | None = None,
 ) -> Callable[[View], View]: ...
@@ -140,6 +106,8 @@ def accept_websocket(view: View | None = None, /, **options: Any) -> Any:
             ``WEBSOCKET_ALLOWED_ORIGINS`` and ``CSRF_TRUSTED_ORIGINS``.
         max_message_size: bytes of one received message, in place of
             ``WEBSOCKET_MAX_MESSAGE_SIZE``.
+        rate_limit: messages a second that the client may send, in place of
+            ``WEBSOCKET_RATE_LIMIT``; ``float("inf")`` for any number.
         accept: ``"manual"`` leaves the answer to the view, which calls
             ``request.websocket.accept()`` or returns an ``HttpResponse``.
         runner: what runs the view, in place of ``WEBSOCKET_SYNC_RUNNER``; for sync views only.
@@ -160,6 +128,7 @@ def require_websocket(
     subprotocols: Subprotocols = (),
     origins: Sequence[str] | None = None,
     max_message_size: int | None = None,
+    rate_limit: float | None = None,
     accept: Literal["auto", "manual"] = "auto",
     runner: Literal["thread", "greenlet"] | None = None,
 ) -> Callable[[View], View]: ...
@@ -205,9 +174,10 @@ def decorate(view: View, options: Options) -> View:
         handshake = _handshake_of(request)
         if handshake is None:
             return await serve(request, *args, **kwargs)
-        refusal = _begin(handshake, options)
+        refusal = _check(handshake, options)
         if refusal is not None:
             return refusal
+        _accept(handshake, options)
         socket = handshake.websocket
         try:
             result = view(request, *args, **kwargs)
@@ -253,16 +223,17 @@ def _serve_sync(
     """Serve a WebSocket where its sync view runs."""
     if type(handshake.websocket) is not options.socket_class:
         handshake.use_socket(is_async=False, blocking_class=options.socket_class)
-    refusal = _begin(handshake, options)
+    refusal = _check(handshake, options)
     if refusal is not None:
         return refusal
+    _accept(handshake, options)
     socket = handshake.websocket
     try:
         result = view(*args, **kwargs)
         if asyncio.iscoroutine(result):
             result.close()
             raise TypeError(
-                f"the view for {handshake.path} gave a coroutine, but Django takes it for a sync "
+                f"the view for {handshake.path!a} gave a coroutine, but Django takes it for a sync "
                 "view"
             )
     except BaseException as error:
@@ -272,17 +243,39 @@ def _serve_sync(
     return _end(socket, result)
 
 
-def _begin(request: WebSocketRequest, options: Options) -> HttpResponse | None:
-    """Check the handshake and accept it, or give the response that refuses it."""
+def _check(request: WebSocketRequest, options: Options) -> HttpResponse | None:
+    """Give the response that refuses a handshake from where none may come, or None.
+
+    Raises:
+        DisallowedHost: it names a host that is not ours; Django makes that 400.
+    """
     reason = refusal_of_origin(request, options.origins)
-    if reason is not None:
-        return HttpResponseForbidden(f"{reason}\n", content_type="text/plain; charset=utf-8")
+    return None if reason is None else _forbid(request, reason)
+
+
+def _forbid(request: WebSocketRequest, reason: str) -> HttpResponse:
+    """Refuse with 403, and log why: a browser shows its page nothing of the response."""
+    response = HttpResponseForbidden(f"{reason}\n", content_type="text/plain; charset=utf-8")
+    # Django's way, so that it is logged once.
+    log_response(
+        "Refused a WebSocket to %s: %s",
+        ascii(request.path),
+        reason,
+        response=response,
+        request=request,
+        logger=logger,
+    )
+    return response
+
+
+def _accept(request: WebSocketRequest, options: Options) -> None:
+    """Set the bounds of a connection, and accept it where that is not left to the view."""
     socket = request.websocket
-    if options.max_message_size is not None:
-        socket.configure(replace(get_limits(), max_message_size=options.max_message_size))
+    limits = options.limits()
+    if limits is not None:
+        socket.configure(limits)
     if options.accept == "auto" and not socket.accepted:
         socket.accept(_choose_subprotocol(request, options.subprotocols))
-    return None
 
 
 def _choose_subprotocol(request: WebSocketRequest, supported: Subprotocols) -> str | None:

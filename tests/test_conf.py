@@ -33,6 +33,9 @@ OTHER_VALUES: dict[str, Any] = {
     "ping_timeout": 14.5,
     "max_connections": 15,
     "groups": "memory",
+    "max_connections_per_ip": 19,
+    "rate_limit": 20.5,
+    "close_on_logout": True,
     "runtime_dir": "/run/example",
     "dwebsocket_alias": False,
     "max_threads": 6,
@@ -97,6 +100,7 @@ def test_limits_come_from_the_settings() -> None:
             send_timeout=12.5,
             ping_interval=13.5,
             ping_timeout=14.5,
+            rate_limit=20.5,
         )
 
 

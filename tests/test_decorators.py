@@ -184,6 +184,18 @@ async def with_small_messages(request: Any) -> None:
         await request.websocket.send(message)
 
 
+@require_websocket(rate_limit=3)
+def with_few_messages(request: Any) -> None:
+    for message in request.websocket:
+        request.websocket.send(message)
+
+
+@require_websocket(rate_limit=float("inf"))
+async def with_any_messages(request: Any) -> None:
+    async for message in request.websocket:
+        await request.websocket.send(message)
+
+
 @require_websocket(origins=["https://friend.example"])
 def with_origins(request: Any) -> None:
     request.websocket.send("let in")
@@ -237,6 +249,8 @@ urlpatterns = [
     path("choosing/sync/", choosing),
     path("choosing/async/", async_choosing),
     path("small/", with_small_messages),
+    path("few/", with_few_messages),
+    path("any/", with_any_messages),
     path("origins/", with_origins),
     path("manual/sync/", manual),
     path("manual/async/", async_manual),
@@ -358,6 +372,10 @@ class TestDecorating:
             ({"max_message_size": 0}, ValueError, "positive number of bytes, not 0"),
             ({"max_message_size": -1}, ValueError, "positive number of bytes, not -1"),
             ({"max_message_size": "1"}, ValueError, "positive number of bytes, not '1'"),
+            ({"rate_limit": 0}, ValueError, "positive number of messages, not 0"),
+            ({"rate_limit": -1.5}, ValueError, "positive number of messages, not -1.5"),
+            ({"rate_limit": "5"}, ValueError, "positive number of messages, not '5'"),
+            ({"rate_limit": float("nan")}, ValueError, "positive number of messages, not nan"),
         ],
     )
     def test_wrong_option_raises_where_it_is_written(
@@ -481,6 +499,13 @@ class TestOuterDecorator:
             assert await peer.closed() == (1000, "")
 
 
+async def end_of(peer: WebSocketConversation) -> tuple[int, str]:
+    """Return how the application closes, whatever it sends before."""
+    while (event := await peer.next_event())["type"] != "websocket.close":
+        pass
+    return event["code"], event["reason"]
+
+
 class TestOptions:
     @pytest.mark.parametrize(
         ("offered", "chosen"),
@@ -555,6 +580,32 @@ class TestOptions:
             assert await peer.message() == "12345"
             peer.send("123456")
             assert (await peer.closed())[0] == 1009
+
+    @on_event_loop
+    async def test_more_messages_than_the_rate_of_the_view_close_with_1008(self) -> None:
+        with override_settings(WEBSOCKET_RATE_LIMIT=1000):
+            async with connect("/few/") as peer:
+                await peer.accepted()
+                for number in range(4):
+                    peer.send(str(number))
+                    assert await peer.message() == str(number)
+                for _ in range(100):
+                    peer.send("more")
+                assert (await end_of(peer)) == (1008, "more than 3 messages a second")
+
+    @on_event_loop
+    async def test_rate_of_the_settings_is_for_views_that_have_none(self) -> None:
+        with override_settings(WEBSOCKET_RATE_LIMIT=0.001):
+            async with connect("/accept/async/") as peer:
+                await peer.accepted()
+                peer.send("one")
+                peer.send("two")
+                assert (await end_of(peer)) == (1008, "more than 0.001 messages a second")
+            async with connect("/any/") as peer:
+                await peer.accepted()
+                for number in range(10):
+                    peer.send(str(number))
+                    assert await peer.message() == str(number)
 
     @on_event_loop
     async def test_origins_of_the_view_are_asked(self) -> None:

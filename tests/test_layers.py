@@ -32,6 +32,7 @@ LAYERS = [
     {"async_websocket", "websocket", "websocket_base"},
     {"runners"},
     {
+        "client_limits",
         "conf",
         "console",
         "connection_state",
@@ -41,6 +42,7 @@ LAYERS = [
         "handlers",
         "live",
         "middleware",
+        "options",
         "origins",
         "request",
         "runtime_directory",

@@ -1,8 +1,8 @@
 """The server's side of one WebSocket connection, sans-I/O (RFC 6455 sections 5 to 7).
 
-A driver calls six verbs: ``receive_data`` and ``receive_eof`` give events, ``accept``, ``refuse``,
-``send_ping`` and ``send_close`` change the state, and ``data_to_send`` gives the bytes that are
-due. It has no clock and no socket; when to give up waiting is the driver's business.
+A driver calls these: ``receive_data`` and ``receive_eof`` give events, ``accept``, ``refuse``,
+``send_ping``, ``send_close`` and ``fail`` change the state, and ``data_to_send`` gives the bytes
+that are due. It has no clock and no socket; when to give up waiting is the driver's business.
 """
 
 from __future__ import annotations
@@ -160,6 +160,22 @@ class Connection:
         self._step(Step.SEND_CLOSE)
         self._emit(encode_close(code, reason))
 
+    def fail(self, code: int, reason: str) -> Close:
+        """End the connection for a fault of the peer that only the driver can see; give its event.
+
+        As with a fault that is seen here, the close frame is in the output, and what comes later
+        is discarded.
+
+        Raises:
+            IllegalTransition: the connection is over, or was never open.
+        """
+        is_open = self.state is State.OPEN
+        self._step(Step.FAIL)
+        if is_open:
+            self._emit(encode_close(code, reason))
+        self._message = None
+        return Close(code, reason)
+
     def data_to_send(self) -> bytes:
         """Give the bytes that are due, and forget them."""
         output, self.output = self.output, b""
@@ -236,9 +252,9 @@ class Connection:
                 if self.is_over():
                     break
         except UnicodeDecodeError:
-            self._fail(CloseCode.INVALID_PAYLOAD_DATA, "a text message is not UTF-8", events)
+            events.append(self.fail(CloseCode.INVALID_PAYLOAD_DATA, "a text message is not UTF-8"))
         except ProtocolError as error:
-            self._fail(error.code, error.reason, events)
+            events.append(self.fail(error.code, error.reason))
         return events
 
     def is_over(self) -> bool:
@@ -349,13 +365,6 @@ class Connection:
             answer = CloseCode.NORMAL_CLOSURE if code == CloseCode.NO_STATUS_RECEIVED else code
             self._emit(encode_close(answer, reason))
         self._step(Step.RECEIVE_CLOSE)
-        self._message = None
-        events.append(Close(code, reason))
-
-    def _fail(self, code: int, reason: str, events: list[Event]) -> None:
-        if self.state is State.OPEN:
-            self._emit(encode_close(code, reason))
-        self._step(Step.FAIL)
         self._message = None
         events.append(Close(code, reason))
 

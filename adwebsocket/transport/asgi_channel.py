@@ -108,6 +108,7 @@ class AsgiChannel(Channel):
         self.accepted = True
         self.subprotocol = subprotocol
         if not self.ended:
+            self.start_meter()
             event = {"type": "websocket.accept", "subprotocol": subprotocol}
             self._enqueue({**event, "headers": list(headers)}, 0)
 
@@ -153,11 +154,15 @@ class AsgiChannel(Channel):
     def pause_reading(self) -> None:
         """Stop taking messages from the server, which then pauses by its own means."""
         self._resumed.clear()
+        if self.meter is not None:
+            self.meter.pause()
 
     def resume_reading(self) -> None:
         """Take messages again, if the inbox has room."""
         if self.inbox.resume_if_low():
             self._resumed.set()
+            if self.meter is not None:
+                self.meter.resume()
 
     def measure_progress(self) -> int:
         """Count the events that the server has taken; within one of them nothing can be seen."""
@@ -185,6 +190,8 @@ class AsgiChannel(Channel):
                     CloseCode.MESSAGE_TOO_BIG,
                     f"a message may have {self.limits.max_message_size} bytes",
                 )
+            if self.meter is not None and not self.meter.admit(1):
+                self.close(CloseCode.POLICY_VIOLATION, self.meter.reason)
             self.inbox.put(message)
 
     def _handle_disconnect(self, event: AsgiEvent) -> None:

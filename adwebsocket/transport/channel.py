@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..protocol.codes import CloseCode
 from .inbox import Inbox
+from .rate import RateMeter
 from .stall import StallWatch
 from .waiting import WaitQueue
 
@@ -44,6 +45,7 @@ class Channel(ABC):
         ended: nothing more can be sent or received.
         memberships: the groups that it is in, by name, None where it has never been in any.
         close_code, close_reason: how it ended, None and "" before.
+        meter: counts what the peer sends, None where it may send any number of messages.
         can_ping: whether ``ping`` works here.
         prepare: turns a message into what ``write`` takes, from any thread; raises ``TypeError``
             for a type that cannot be sent, ``UnicodeEncodeError`` for text with surrogates.
@@ -62,6 +64,7 @@ class Channel(ABC):
         "limits",
         "loop",
         "memberships",
+        "meter",
         "refused",
         "senders",
         "subprotocol",
@@ -80,6 +83,7 @@ class Channel(ABC):
         self.close_code: int | None = None
         self.close_reason = ""
         self.memberships: dict[str, Membership] | None = None
+        self.meter: RateMeter | None = None
         self._is_settled = False
         self._stall: StallWatch | None = None
 
@@ -138,6 +142,11 @@ class Channel(ABC):
     def withdraw_ping(self, ping: Ping) -> None:
         """Forget a ping that nobody waits for any more. From any thread."""
         raise NotImplementedError
+
+    def start_meter(self) -> None:
+        """Begin to count what the peer sends, if that is limited. The handshake is accepted."""
+        if self.limits.rate_limit is not None:
+            self.meter = RateMeter(self.limits.rate_limit)
 
     def check_unanswered(self) -> None:
         """Raise ``RuntimeError`` where the handshake has been accepted or refused."""

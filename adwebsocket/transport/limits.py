@@ -33,6 +33,8 @@ class Limits(MessageLimits):
         ping_interval: seconds of silence after which the peer is pinged, None for never.
         ping_timeout: seconds that it then has to send anything at all, None for any time; else
             it is taken for gone and the connection ends with 1011.
+        rate_limit: messages a second that the peer may send, pings and pongs among them, None for
+            any number; one that sends more is failed with 1008.
     """
 
     max_header_size: int = 64 * 1024
@@ -45,3 +47,4 @@ class Limits(MessageLimits):
     send_timeout: float | None = 60.0
     ping_interval: float | None = 20.0
     ping_timeout: float | None = 20.0
+    rate_limit: float | None = None

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from ..protocol.connection import Prepared
+    from ..protocol.events import Event
     from ..protocol.frames import Message
     from .bridge import LoopBridge
     from .keepalive import Keepalive, NoKeepalive
     from .limits import Limits
     from .pings import Ping
+    from .rate import RateMeter
 
 _CONNECTING: Final = State.CONNECTING
 _OPEN: Final = State.OPEN
@@ -105,7 +107,10 @@ class StreamChannel(asyncio.Protocol, Channel):
             return
         self.heard_at = self._keepalive.now
         put = self.inbox.put
-        for event in connection.receive_data(data):
+        events = connection.receive_data(data)
+        if self.meter is not None:
+            events = self._hold_to_rate(events, self.meter)
+        for event in events:
             if isinstance(event, (str, bytes)):
                 put(event)
             elif isinstance(event, Close):
@@ -116,6 +121,20 @@ class StreamChannel(asyncio.Protocol, Channel):
             self._write_output()
         if connection.state is not _OPEN and connection.is_over() and self._failure is None:
             self._finish_transport()
+
+    def _hold_to_rate(self, events: list[Event], meter: RateMeter) -> list[Event]:
+        """Give the events within the peer's rate; behind them, the end.
+
+        Pings and pongs count as messages do. A close frame that came in the same read stands.
+        """
+        admitted = meter.admit(len(events))
+        if admitted == len(events):
+            return events
+        if self._connection.is_over():
+            end = events[-1]
+        else:
+            end = self._connection.fail(CloseCode.POLICY_VIOLATION, meter.reason)
+        return [*events[:admitted], end]
 
     @abstractmethod
     def receive_early(self, data: bytes) -> None:
@@ -146,7 +165,7 @@ class StreamChannel(asyncio.Protocol, Channel):
         if self._connection.output and self._failure is None:
             self._transport.write(self._connection.data_to_send())
             if not self.inbox.paused and not self._transport.is_closing():
-                self._transport.resume_reading()
+                self._resume_transport()
 
     # What the facades call
 
@@ -157,6 +176,7 @@ class StreamChannel(asyncio.Protocol, Channel):
         self._transport.set_write_buffer_limits(self.limits.outbox_bytes)
         self._keepalive = get_keepalive(self.loop, self.limits)
         self._keepalive.add(self)
+        self.start_meter()
 
     def write(self, prepared: Prepared) -> None:
         """Write a frame, unless the connection is over."""
@@ -191,6 +211,8 @@ class StreamChannel(asyncio.Protocol, Channel):
             self._pings.withdraw(ping)
 
     def _send_ping(self, payload: bytes = b"") -> None:
+        if self.meter is not None:
+            self.meter.allow(1)
         self._connection.send_ping(payload)
         self._transport.write(self._connection.data_to_send())
 
@@ -209,6 +231,8 @@ class StreamChannel(asyncio.Protocol, Channel):
     def pause_reading(self) -> None:
         """Stop reading from the peer: the inbox is full."""
         self._transport.pause_reading()
+        if self.meter is not None:
+            self.meter.pause()
 
     def resume_reading(self) -> None:
         """Go on reading, if the inbox has room again."""
@@ -216,7 +240,12 @@ class StreamChannel(asyncio.Protocol, Channel):
         self.heard_at = self._keepalive.now
         # With pongs that wait to be written, reading goes on when they are.
         if is_wanted and not self._connection.output:
-            self._transport.resume_reading()
+            self._resume_transport()
+
+    def _resume_transport(self) -> None:
+        self._transport.resume_reading()
+        if self.meter is not None:
+            self.meter.resume()
 
     def _write_output(self) -> None:
         """Write pongs and close frames; pongs only to a peer that takes them."""
@@ -225,7 +254,7 @@ class StreamChannel(asyncio.Protocol, Channel):
             self._transport.write(connection.data_to_send())
         else:
             # It pings and does not read: until it does, we do not read either, nor store pongs.
-            self._transport.pause_reading()
+            self.pause_reading()
 
     # Peers that are silent, or stuck
 
