@@ -31,6 +31,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from . import alias, live
+from .client_limits import client_of, give_back_place, take_place
 from .conf import get_limits, get_settings
 from .database import use_async_view_pool
 from .exceptions import HandshakeError
@@ -41,6 +42,7 @@ from .handlers import (
     is_async_view,
     no_room_response,
     resolve_early,
+    too_many_response,
 )
 from .protocol.codes import CloseCode
 from .protocol.handshake import check_upgrade, wants_websocket
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from django.dispatch import Signal
+    from django.http import HttpResponse
 
     from .transport.channel import Channel
 
@@ -134,11 +137,31 @@ class ASGIApplication:
             await asgi_channel.disconnect()
 
     def serve_channel(self, scope: Scope, channel: Channel) -> Awaitable[None]:
-        """Serve a WebSocket on its channel, in the colour of its view, if there is room."""
-        most = get_settings().max_connections
+        """Serve a WebSocket on its channel, if there is room for it and for its client."""
+        settings = get_settings()
+        most = settings.max_connections
         if most is not None and live.count_live() >= most:
             reason = f"there are {most} (WEBSOCKET_MAX_CONNECTIONS)"
             return refuse_for_lack_of_room(channel, scope["path"], reason)
+        if settings.max_connections_per_ip is not None:
+            client = client_of(scope)
+            if client is not None:
+                most = settings.max_connections_per_ip
+                return self.serve_client(scope, channel, client, most)
+        return self.serve_request(scope, channel)
+
+    async def serve_client(self, scope: Scope, channel: Channel, client: str, most: int) -> None:
+        """Serve a WebSocket if its client has not as many as it may have."""
+        if not take_place(client, most):
+            refuse_greedy_client(channel, scope["path"], client, most)
+            return
+        try:
+            await self.serve_request(scope, channel)
+        finally:
+            give_back_place(client)
+
+    def serve_request(self, scope: Scope, channel: Channel) -> Awaitable[None]:
+        """Make the handshake a request, and serve it in the colour of its view."""
         try:
             request = WebSocketRequest(scope, channel, self.runners)
         except UnicodeDecodeError:
@@ -272,8 +295,23 @@ async def refuse_malformed_handshake(error: HandshakeError, send: Send) -> None:
 
 async def refuse_for_lack_of_room(channel: Channel, path: str, reason: str) -> None:
     """Answer a handshake with 503 and a time to come back."""
-    logger.warning("Refused a WebSocket to %s: %s", path, reason)
-    response = no_room_response()
+    logger.warning("Refused a WebSocket to %a: %s", path, reason)
+    refuse_with(channel, no_room_response())
+
+
+def refuse_greedy_client(channel: Channel, path: str, client: str, most: int) -> None:
+    """Answer the handshake of a client that has enough with 429 and a time to come back."""
+    logger.warning(
+        "Refused a WebSocket to %a: the client %a has %d (WEBSOCKET_MAX_CONNECTIONS_PER_IP)",
+        path,
+        client,
+        most,
+    )
+    refuse_with(channel, too_many_response())
+
+
+def refuse_with(channel: Channel, response: HttpResponse) -> None:
+    """Answer a handshake with a response in which nothing is asked of Django."""
     headers = [(name.encode(), value.encode()) for name, value in response.items()]
     channel.refuse(response.status_code, headers, response.content)
 

@@ -176,9 +176,18 @@ def _remember_state() -> Callable[[], None]:
 
 def no_room_response() -> HttpResponse:
     """Refuse for lack of room, with the seconds after which to come back."""
+    return _come_back_later(503, "The server has no room for another connection.\n")
+
+
+def too_many_response() -> HttpResponse:
+    """Refuse a client that has as many connections as one may have."""
+    return _come_back_later(429, "There are too many connections from your address.\n")
+
+
+def _come_back_later(status: int, text: str) -> HttpResponse:
     return HttpResponse(
-        "The server has no room for another connection.\n",
-        status=503,
+        text,
+        status=status,
         content_type="text/plain; charset=utf-8",
         headers={"Retry-After": "5"},
     )

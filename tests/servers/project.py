@@ -41,6 +41,8 @@ settings.configure(
         }
     },
     LOGIN_URL="/login/",
+    WEBSOCKET_CLOSE_ON_LOGOUT="PROJECT_CLOSE_ON_LOGOUT" in os.environ,
+    WEBSOCKET_MAX_CONNECTIONS_PER_IP=int(os.environ.get("PROJECT_CONNECTIONS_PER_IP", 0)) or None,
     WEBSOCKET_SYNC_RUNNER=os.environ.get("ADWEBSOCKET_TEST_RUNNER", "thread"),
     LOGGING={
         "version": 1,
@@ -54,6 +56,7 @@ from adwebsocket.asgi import get_asgi_application  # noqa: E402
 
 application = get_asgi_application()
 
+from django.contrib.auth import login, logout  # noqa: E402
 from django.contrib.auth.decorators import login_required  # noqa: E402
 from django.core.exceptions import PermissionDenied  # noqa: E402
 from django.http import HttpResponse, JsonResponse  # noqa: E402
@@ -159,6 +162,22 @@ reports = Reports()
 
 def show_report(request: HttpRequest, name: str) -> HttpResponse:
     return JsonResponse(reports.wait_for(name))
+
+
+# Logins
+
+
+def begin_session(request: HttpRequest) -> HttpResponse:
+    """Log in as ada, and show the key of the session."""
+    from django.contrib.auth.models import User
+
+    login(request, User.objects.get(username="ada"))
+    return HttpResponse(request.session.session_key or "")
+
+
+def end_session(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    return HttpResponse()
 
 
 # Messages
