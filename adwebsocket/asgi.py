@@ -30,7 +30,7 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from . import alias, live
+from . import accounts, alias, live
 from .client_limits import client_of, give_back_place, take_place
 from .conf import get_limits, get_settings
 from .database import use_async_view_pool
@@ -90,6 +90,8 @@ class ASGIApplication:
         get_backend()  # a mistake in WEBSOCKET_GROUPS shall turn out at the start
         if not get_settings().dwebsocket_alias:
             alias.uninstall()
+        if get_settings().close_on_logout:
+            accounts.watch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, or the server's start and stop."""

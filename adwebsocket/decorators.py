@@ -19,6 +19,7 @@ from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpRespo
 from django.http.response import HttpResponseBase
 from django.utils.log import log_response
 
+from .accounts import aload_session, load_session
 from .async_websocket import AsyncWebSocket
 from .conf import get_settings
 from .options import Options
@@ -177,6 +178,8 @@ def decorate(view: View, options: Options) -> View:
         refusal = _check(handshake, options)
         if refusal is not None:
             return refusal
+        if get_settings().close_on_logout:
+            await aload_session(handshake)
         _accept(handshake, options)
         socket = handshake.websocket
         try:
@@ -226,6 +229,8 @@ def _serve_sync(
     refusal = _check(handshake, options)
     if refusal is not None:
         return refusal
+    if get_settings().close_on_logout:
+        load_session(handshake)
     _accept(handshake, options)
     socket = handshake.websocket
     try:

@@ -95,6 +95,7 @@ class WebSocketRequest(ASGIRequest):
     Attributes:
         websocket: the WebSocket, blocking or async as the view is.
         channel: the connection under it.
+        bridge: the way to the event loop of the connection, for other threads.
         runners: what can run the view if it is a sync one.
         early_match: what ``ROOT_URLCONF`` gives for the path, resolved before the middleware ran.
     """
@@ -110,7 +111,7 @@ class WebSocketRequest(ASGIRequest):
         self.channel = channel
         self.runners = runners
         self.early_match: ResolverMatch | None = None
-        self._bridge = get_bridge()
+        self.bridge = get_bridge()
 
     def _get_scheme(self) -> str:
         # That of the scope would make is_secure() and build_absolute_uri() speak of "wss".
@@ -126,7 +127,7 @@ class WebSocketRequest(ASGIRequest):
         if is_async:
             self.websocket = AsyncWebSocket(self.channel)
         else:
-            self.websocket = blocking_class(self.channel, self._bridge)
+            self.websocket = blocking_class(self.channel, self.bridge)
 
 
 def is_websocket_request(request: HttpRequest) -> TypeGuard[WebSocketRequest]:

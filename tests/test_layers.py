@@ -32,6 +32,7 @@ LAYERS = [
     {"async_websocket", "websocket", "websocket_base"},
     {"runners"},
     {
+        "accounts",
         "client_limits",
         "conf",
         "console",

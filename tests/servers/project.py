@@ -472,5 +472,7 @@ urlpatterns = [
     path("async/", include((urls_of("async", globals()), "async"))),
     path("unmarked/", unmarked),
     path("channel/", channel),
+    path("session/begin/", begin_session),
+    path("session/end/", end_session),
     path("reports/<str:name>/", show_report),
 ]
