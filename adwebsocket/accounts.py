@@ -51,7 +51,7 @@ def live_requests_of(user: Any) -> list[WebSocketRequest]:
     Arguments:
         user: a user, or the primary key of one.
     """
-    user_id = _id_of(user)
+    user_id = id_of(user)
     if user_id is None:
         return []
     return [request for request in live_requests() if _user_id_of(request) == user_id]
@@ -90,7 +90,7 @@ def _close_when_open(channel: Channel, code: int, reason: str) -> None:
 # What a request knows of its user, without a query
 
 
-def _id_of(user: Any) -> str | None:
+def id_of(user: Any) -> str | None:
     """Write the primary key of a user as sessions do; None for an anonymous one."""
     key = getattr(user, "pk", user)
     if key is None:
@@ -101,7 +101,7 @@ def _id_of(user: Any) -> str | None:
 
 def _user_id_of(request: WebSocketRequest) -> str | None:
     user = _known_user(request)
-    return _loaded_session(request).get(SESSION_KEY) if user is None else _id_of(user)
+    return _loaded_session(request).get(SESSION_KEY) if user is None else id_of(user)
 
 
 def _known_user(request: WebSocketRequest) -> Any:
@@ -183,7 +183,7 @@ def watch() -> None:
 def _handle_logout(*, request: Any, user: Any, **_: Any) -> None:
     key = _session_key_of(request)
     if get_settings().close_on_logout and user is not None and key is not None:
-        _after_commit(partial(_close_session, key, _id_of(user)))
+        _after_commit(partial(_close_session, key, id_of(user)))
 
 
 def _handle_save(
@@ -196,15 +196,15 @@ def _handle_save(
         return
     deferred = instance.get_deferred_fields()
     if "is_active" not in deferred and not getattr(instance, "is_active", True):
-        _after_commit(partial(close_sockets_of, _id_of(instance)), using)
+        _after_commit(partial(close_sockets_of, id_of(instance)), using)
     elif "password" not in deferred:
         hashes = _password_hashes_of(instance)
-        _after_commit(partial(_close_other_passwords, _id_of(instance), hashes), using)
+        _after_commit(partial(_close_other_passwords, id_of(instance), hashes), using)
 
 
 def _handle_delete(*, instance: Any, using: str, **_: Any) -> None:
     if _is_user_with_sockets(instance):
-        _after_commit(partial(close_sockets_of, _id_of(instance)), using)
+        _after_commit(partial(close_sockets_of, id_of(instance)), using)
 
 
 def _is_user_with_sockets(instance: Any) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.serializers.json import DjangoJSONEncoder
 
+from ..accounts import id_of
 from ..protocol.codes import CloseCode
 from ..protocol.frames import check_close
 from .base import Backend, GroupsUnavailable, Recovery, Subscriptions
@@ -99,6 +100,9 @@ async def asend(
 
 def close(target: Any, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
     """Close all sockets of a group, or of a user, wherever they are.
+
+    The sockets of a user are those of which this is known without a query: the view or a middleware
+    has looked at ``request.user``, or ``WEBSOCKET_CLOSE_ON_LOGOUT`` is set.
 
     Arguments:
         target: the name of a group, or a user (an instance of the user model).
@@ -197,10 +201,10 @@ def _closing(target: Any, code: int, reason: str) -> Closing:
     if isinstance(target, str):
         check_name(target)
         return Closing(target, None, int(code), reason)
-    key = getattr(target, "pk", None)
+    key = id_of(target) if hasattr(target, "pk") else None
     if key is None:
         raise TypeError(f"expected the name of a group or a user that is saved, not {target!r}")
-    return Closing(None, str(key), int(code), reason)
+    return Closing(None, key, int(code), reason)
 
 
 def _check_not_on_loop(name: str) -> None:

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from ..accounts import close_sockets_of
 from ..conf import get_settings
 from .base import Backend
 from .hub import Hub
@@ -56,7 +57,7 @@ def get_hub() -> Hub:
     loop = asyncio.get_running_loop()
     hub = _hubs.get(loop)
     if hub is None:
-        hub = Hub(get_backend(), close_sockets_of_user)
+        hub = Hub(get_backend(), _close_sockets_of_user)
         _hubs[loop] = hub
         hub.start()
     return hub
@@ -74,9 +75,8 @@ def all_hubs() -> list[Hub]:
     return list(_hubs.values())
 
 
-def close_sockets_of_user(order: Closing) -> None:
-    """Close the sockets that a user has in this process."""
-    raise NotImplementedError
+def _close_sockets_of_user(order: Closing) -> None:
+    close_sockets_of(order.user, order.code, order.reason)
 
 
 def _make_backend() -> Backend:
