@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_logged_out
@@ -175,9 +176,21 @@ def _close_if_ended(request: WebSocketRequest) -> None:
 def watch() -> None:
     """Listen to Django's signals, once; the setting decides each time whether they matter."""
     user_logged_out.connect(_handle_logout, dispatch_uid=__name__)
-    # Of all senders: that of a proxy or of a child of the user model is another class.
-    post_save.connect(_handle_save, dispatch_uid=__name__)
-    post_delete.connect(_handle_delete, dispatch_uid=__name__)
+    for model in _user_models():
+        post_save.connect(_handle_save, sender=model, dispatch_uid=__name__)
+        post_delete.connect(_handle_delete, sender=model, dispatch_uid=__name__)
+
+
+def _user_models() -> list[type]:
+    """Give the user model, its proxies and its children; none without django.contrib.auth.
+
+    Not all models: whoever listens to their deletion makes Django load every row first.
+    """
+    try:
+        user_model = get_user_model()
+    except ImproperlyConfigured:
+        return []
+    return [model for model in apps.get_models() if issubclass(model, user_model)]
 
 
 def _handle_logout(*, request: Any, user: Any, **_: Any) -> None:
@@ -192,7 +205,7 @@ def _handle_save(
     # Each login saves last_login.
     if update_fields is not None and update_fields.isdisjoint({"is_active", "password"}):
         return
-    if not _is_user_with_sockets(instance):
+    if not _may_have_sockets():
         return
     deferred = instance.get_deferred_fields()
     if "is_active" not in deferred and not getattr(instance, "is_active", True):
@@ -203,18 +216,12 @@ def _handle_save(
 
 
 def _handle_delete(*, instance: Any, using: str, **_: Any) -> None:
-    if _is_user_with_sockets(instance):
+    if _may_have_sockets():
         _after_commit(partial(close_sockets_of, id_of(instance)), using)
 
 
-def _is_user_with_sockets(instance: Any) -> bool:
-    if not get_settings().close_on_logout or not count_live():
-        return False
-    try:
-        return isinstance(instance, get_user_model())
-    except ImproperlyConfigured:
-        # django.contrib.auth is not installed.
-        return False
+def _may_have_sockets() -> bool:
+    return get_settings().close_on_logout and count_live() > 0
 
 
 def _after_commit(action: Callable[[], object], using: str | None = None) -> None:

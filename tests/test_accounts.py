@@ -17,7 +17,9 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_out
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.models import Session
 from django.db import connection, transaction
+from django.db.models.deletion import Collector
 from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from django.urls import path
@@ -718,3 +720,9 @@ print("done")
 def test_project_without_users_is_served() -> None:
     result = run(["-c", WITHOUT_AUTH], cwd=CHECKOUT)
     assert result.stdout == "done\n"
+
+
+def test_deleting_rows_of_other_models_stays_one_query() -> None:
+    """With listeners for all models Django would load each row before it deletes it."""
+    ASGIApplication()
+    assert Collector("default").can_fast_delete(Session.objects.all())
