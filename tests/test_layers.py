@@ -99,6 +99,11 @@ FENCES: dict[str, set[str]] = {
     # dotenv: uvicorn's own optional dependency; the runner says how to install it.
     "cli": {"click", "dotenv", "uvicorn"},
     "serving": {"uvicorn"},
+    "testing.background": {"django", "uvicorn"},
+    "testing.conversation": {"uvicorn"},
+    "testing.handshake": {"django", "websockets"},
+    "testing.live": {"django", "uvicorn"},
+    "testing.peer": {"websockets"},
     "management.commands.runserver": {"django", "uvicorn"},
 }
 OPTIONAL = {"dotenv", "greenlet", "redis"}
