@@ -1,4 +1,4 @@
-"""The Django parts of the chat, and the registry of its rooms with sockets that only pretend."""
+"""All of the chat that runs on the server: its pages, its models and its sockets."""
 
 # ruff: noqa: PT009 (under Django's test runner only assertEqual and its kin show what differs)
 
@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.test import SimpleTestCase, TestCase
 from django.urls import reverse
 
-from adwebsocket import ConnectionClosed
+from adwebsocket.testing import WebSocketClient
 
 from . import sockets
 from .models import HISTORY_LENGTH, Message
@@ -137,51 +137,107 @@ class AccountTest(TestCase):
 
 
 class LowerCaseTest(SimpleTestCase):
+    client_class = WebSocketClient
+
     def test_http_gets_the_message_in_lower_case(self):
         response = self.client.get(reverse("lower_case"), {"message": "ÄPFEL and <b>PEARS</b>"})
         self.assertEqual(response.content.decode(), "äpfel and <b>pears</b>")
         self.assertEqual(response["Content-Type"], "text/plain; charset=utf-8")
 
-
-class PretendedSocket:
-    def __init__(self):
-        self.sent = []
-
-    def send(self, text):
-        self.sent.append(text)
+    def test_a_socket_gets_every_message_in_lower_case(self):
+        with self.client.websocket(reverse("lower_case")) as ws:
+            for message in ("ÄPFEL", "PEARS"):
+                ws.send(message)
+                self.assertEqual(ws.receive(), message.lower())
 
 
-class DeadSocket(PretendedSocket):
-    def send(self, text):
-        raise ConnectionClosed
+class RoomTest(TestCase):
+    def enter(self, name, room="lobby"):
+        """Let somebody enter a room until the end of the test; give their socket."""
+        user, _ = get_user_model().objects.get_or_create(username=name)
+        client = WebSocketClient()
+        client.force_login(user)
+        ws = self.enterContext(client.websocket(reverse("room_socket", args=[room])))
+        self.assertEqual(ws.receive_json()["type"], "history")
+        return ws
 
+    def test_a_stranger_is_sent_to_the_log_in(self):
+        address = reverse("room_socket", args=["lobby"])
+        with WebSocketClient().websocket(address) as ws:
+            self.assertRedirects(
+                ws.response, f"{reverse('login')}?next={address}", fetch_redirect_response=False
+            )
 
-class RegistryTest(SimpleTestCase):
-    def join(self, room, websocket, name):
-        sockets.join(room, websocket, name)
-        self.addCleanup(sockets.leave, room, websocket)
-        return websocket
+    def test_a_page_of_another_site_is_refused(self):
+        client = WebSocketClient(headers={"Origin": "https://evil.example"})
+        client.force_login(make_user("ada"))
+        with client.websocket(reverse("room_socket", args=["lobby"])) as ws:
+            self.assertEqual(ws.response.status_code, 403)
 
-    def test_a_dead_member_costs_nobody_a_message(self):
-        first = self.join("lobby", PretendedSocket(), "ada")
-        self.join("lobby", DeadSocket(), "bob")
-        last = self.join("lobby", PretendedSocket(), "grace")
-        sockets.send_to_all("lobby", "hello")
-        self.assertEqual((first.sent, last.sent), (["hello"], ["hello"]))
+    def test_everybody_in_a_room_hears_what_is_said_and_it_is_kept(self):
+        ada, grace = self.enter("ada"), self.enter("grace")
+        ada.send("  hello  ")
+        for ws in (ada, grace):
+            message = ws.receive_json()["message"]
+            self.assertEqual((message["author"], message["text"]), ("ada", "hello"))
+        self.assertEqual(Message.objects.get().text, "hello")
+
+    def test_who_enters_gets_what_was_said_before(self):
+        Message.objects.create(room="lobby", author=make_user("grace"), text="first")
+        client = WebSocketClient()
+        client.force_login(make_user("ada"))
+        with client.websocket(reverse("room_socket", args=["lobby"])) as ws:
+            texts = [message["text"] for message in ws.receive_json()["messages"]]
+        self.assertEqual(texts, ["first"])
 
     def test_a_message_stays_in_its_room(self):
-        elsewhere = self.join("garden", PretendedSocket(), "ada")
-        sockets.send_to_all("lobby", "hello")
-        self.assertEqual(elsewhere.sent, [])
+        elsewhere, ada = self.enter("grace", room="garden"), self.enter("ada")
+        ada.send("hello")
+        ada.settle()
+        elsewhere.assert_nothing_received()
+
+    def test_blank_messages_are_no_messages_and_long_ones_are_cut(self):
+        ada = self.enter("ada")
+        ada.send("   ")
+        ada.send("x" * (Message.MAX_LENGTH + 1))
+        self.assertEqual(ada.receive_json()["message"]["text"], "x" * Message.MAX_LENGTH)
+        ada.assert_nothing_received()
+
+    def test_a_binary_message_ends_the_connection(self):
+        ada = self.enter("ada")
+        ada.send(b"hello")
+        ada.assert_closed(1003, "This room takes text messages only.")
+
+    def test_a_lost_member_costs_nobody_a_message(self):
+        first, lost, last = self.enter("ada"), self.enter("bob"), self.enter("grace")
+        lost.drop()
+        first.send("hello")
+        for ws in (first, last):
+            self.assertEqual(ws.receive_json()["message"]["text"], "hello")
+
+    def test_news_from_outside_of_the_sockets_come_too(self):
+        ada = self.enter("ada")
+        sockets.send_to_all("lobby", "news")
+        self.assertEqual(ada.receive(), "news")
 
     def test_who_has_two_pages_open_is_one_person(self):
-        self.join("lobby", PretendedSocket(), "ada")
-        self.join("garden", PretendedSocket(), "ada")
-        self.join("garden", PretendedSocket(), "grace")
+        for name, room in (("ada", "lobby"), ("ada", "garden"), ("grace", "garden")):
+            self.enter(name, room)
         self.assertEqual(sockets.people_online(), 2)
 
     def test_an_empty_room_is_forgotten(self):
-        websocket = PretendedSocket()
-        sockets.join("lobby", websocket, "ada")
-        sockets.leave("lobby", websocket)
+        ada = self.enter("ada")
+        self.assertIn("lobby", sockets.clients)
+        ada.close()
+        self.doCleanups()
         self.assertNotIn("lobby", sockets.clients)
+
+
+class TickerTest(SimpleTestCase):
+    client_class = WebSocketClient
+
+    def test_the_ticker_tells_time_and_people(self):
+        with self.client.websocket(reverse("ticker")) as ws:
+            told = ws.receive_json()
+        self.assertIsNotNone(datetime.fromisoformat(told["time"]).tzinfo)
+        self.assertEqual(told["online"], 0)
