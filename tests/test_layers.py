@@ -43,8 +43,11 @@ LAYERS = [
         "handlers",
         "live",
         "middleware",
+        "monitoring",
+        "neighbours",
         "options",
         "origins",
+        "refusals",
         "request",
         "runtime_directory",
         "validation",
@@ -105,8 +108,10 @@ FENCES: dict[str, set[str]] = {
     "testing.live": {"django", "uvicorn"},
     "testing.peer": {"websockets"},
     "management.commands.runserver": {"django", "uvicorn"},
+    "management.commands.websocket_status": {"django", "rich"},
+    "monitoring.collector": {"prometheus_client"},
 }
-OPTIONAL = {"dotenv", "greenlet", "redis"}
+OPTIONAL = {"dotenv", "greenlet", "prometheus_client", "redis", "rich"}
 
 
 @dataclass(frozen=True)
