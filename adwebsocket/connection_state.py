@@ -11,7 +11,7 @@ import threading
 import time
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
-from weakref import ref
+from weakref import WeakSet, ref
 
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -71,6 +71,8 @@ thread = _Thread()
 # The identifiers of threads that may have something opened: to look at a thread-local makes one for
 # the thread, of half a kilobyte, and most views have no use for it.
 openers: set[int] = set()
+# What any thread has ever opened and has not dropped, for those who count.
+_known: WeakSet[BaseDatabaseWrapper] = WeakSet()
 
 
 def _remember(*, connection: Any, **_: Any) -> None:
@@ -78,6 +80,7 @@ def _remember(*, connection: Any, **_: Any) -> None:
     if connection not in connections.all(initialized_only=True):
         return  # a copy, whose maker looks after it
     openers.add(get_ident())
+    _known.add(connection)
     for other in [other for other in thread.opened if other.connection is None]:
         del thread.opened[other]
     if isinstance(connection.make_cursor, _CursorMaker):
@@ -90,6 +93,16 @@ def _remember(*, connection: Any, **_: Any) -> None:
 
 
 connection_created.connect(_remember)
+
+
+def open_connections() -> list[BaseDatabaseWrapper]:
+    """Give the connections that all threads have open. From any thread."""
+    while True:
+        try:
+            known = list(_known)
+        except RuntimeError:  # a thread has opened one meanwhile
+            continue
+        return [connection for connection in known if connection.connection is not None]
 
 
 def reason_to_keep(connection: BaseDatabaseWrapper) -> str:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("adwebsocket")
 
+# How the names of the threads begin.
+ASYNC_POOL_NAME: Final = "websocket-async-view"
+
 
 class ThreadParking:
     """Look after the connections of a view that has its thread for itself.
@@ -325,18 +328,28 @@ class AsyncViewPool(ThreadPoolExecutor):
     def __init__(self, max_workers: int, thread_name_prefix: str = "") -> None:
         super().__init__(max_workers, thread_name_prefix, let_wakers_go_on)
         self._work_queue = _IdleQueue()
+        self._busy: set[int] = set()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a job and leave no stale database connection before or behind it."""
-        return super().submit(_with_fresh_connections, function, *args, **kwargs)
+        return super().submit(self._run, function, *args, **kwargs)
 
-
-def _with_fresh_connections(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    _tidy_up()
-    try:
-        return function(*args, **kwargs)
-    finally:
+    def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._busy.add(get_ident())
         _tidy_up()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _tidy_up()
+            self._busy.discard(get_ident())
+
+    def load(self) -> dict[str, int]:
+        """Count its threads, those that have a job, and jobs that wait for one."""
+        return {
+            "threads": len(self._threads),
+            "busy": len(self._busy),
+            "queued": self._work_queue.qsize(),
+        }
 
 
 def _tidy_up() -> None:
@@ -351,13 +364,22 @@ def _tidy_up() -> None:
 
 
 @lru_cache(maxsize=1)
+def _pool() -> AsyncViewPool:
+    return AsyncViewPool(get_settings().async_threads, thread_name_prefix=ASYNC_POOL_NAME)
+
+
+@lru_cache(maxsize=1)
 def _pool_context() -> ThreadSensitiveContext:
-    """Make the pool, and the context object by which asgiref finds it."""
+    """Make the context object by which asgiref finds the pool."""
     context = ThreadSensitiveContext()
-    SyncToAsync.context_to_thread_executor[context] = AsyncViewPool(
-        get_settings().async_threads, thread_name_prefix="websocket-async-view"
-    )
+    SyncToAsync.context_to_thread_executor[context] = _pool()
     return context
+
+
+def async_pool_load() -> dict[str, int]:
+    """Give the load of the pool of all async views, as far as one has needed it."""
+    is_made = _pool.cache_info().currsize > 0
+    return _pool().load() if is_made else dict.fromkeys(("threads", "busy", "queued"), 0)
 
 
 def use_async_view_pool() -> None:

@@ -26,6 +26,7 @@ from .options import Options
 from .origins import refusal_of_origin
 from .protocol.codes import CloseCode
 from .protocol.handshake import choose_subprotocol
+from .refusals import mark_refusal
 from .request import is_websocket_request, mark_plain_request
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def _forbid(request: WebSocketRequest, reason: str) -> HttpResponse:
         request=request,
         logger=logger,
     )
-    return response
+    return mark_refusal(response, "origin")
 
 
 def _accept(request: WebSocketRequest, options: Options) -> None:

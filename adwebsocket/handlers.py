@@ -27,6 +27,7 @@ from django.utils.module_loading import import_string
 
 from .database import use_async_view_pool
 from .decorators import accept_websocket, ensure_websocket_view
+from .refusals import mark_refusal
 from .runners.base import RunnerFull
 from .transport.waiting import wait_for
 
@@ -144,12 +145,13 @@ class AsyncHandler(WebSocketHandler):
 
             def call() -> Any:
                 restore_state()
+                request.take_seat()
                 return view(request, *args, **kwargs)
 
             try:
                 return await request.runners.choose(view).run(call)
             except RunnerFull:
-                return no_room_response()
+                return mark_refusal(no_room_response(), "threads")
 
         return call_decorators if is_async_view(view) else call_sync_view
 
@@ -202,8 +204,9 @@ async def _await_with_pool(
 
 
 def _refuse_unmarked_view(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
-    return HttpResponseBadRequest(
+    response = HttpResponseBadRequest(
         "This URL does not speak WebSocket: its view is not decorated with accept_websocket or "
         "require_websocket, or a decorator around it hides that (functools.wraps keeps it).\n",
         content_type="text/plain; charset=utf-8",
     )
+    return mark_refusal(response, "unmarked")

@@ -22,6 +22,8 @@ def enter(request: WebSocketRequest) -> None:
 def leave(request: WebSocketRequest) -> None:
     """Forget a WebSocket that is over. On its event loop."""
     _live.remove(request)
+    # What ran the view knows it, and they would keep each other until the garbage collector comes.
+    request.seat = None
 
 
 def live_requests() -> list[WebSocketRequest]:

@@ -16,6 +16,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from .async_websocket import AsyncWebSocket
 from .groups.registry import get_hub
 from .transport.bridge import get_bridge
+from .transport.lag import clock
+from .transport.waiting import manners
 from .websocket import WebSocket
 from .websocket_base import WebSocketBase
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from django.urls import ResolverMatch
 
     from .transport.channel import Channel
+    from .transport.waiting import Seat
     from .view_runners import ViewRunners
 
     Scope: TypeAlias = Mapping[str, Any]
@@ -98,8 +101,11 @@ class WebSocketRequest(ASGIRequest):
         bridge: the way to the event loop of the connection, for other threads.
         runners: what can run the view if it is a sync one.
         early_match: what ``ROOT_URLCONF`` gives for the path, resolved before the middleware ran.
+        entered_at: when the handshake came, on the clock of ``transport/lag.py``.
+        seat: what runs the view if it is a sync one, as long as it does.
     """
 
+    __slots__ = ("entered_at", "seat")
     websocket: WebSocketBase
 
     def __init__(self, scope: Scope, channel: Channel, runners: ViewRunners) -> None:
@@ -111,6 +117,8 @@ class WebSocketRequest(ASGIRequest):
         self.channel = channel
         self.runners = runners
         self.early_match: ResolverMatch | None = None
+        self.entered_at = clock.now
+        self.seat: Seat | None = None
         self.bridge = get_bridge()
 
     def _get_scheme(self) -> str:
@@ -121,6 +129,10 @@ class WebSocketRequest(ASGIRequest):
     def is_websocket(self) -> bool:
         """Tell that the request is a WebSocket."""
         return True
+
+    def take_seat(self) -> None:
+        """Note what runs the view, which is what runs the caller."""
+        self.seat = manners().seat()
 
     def use_socket(self, *, is_async: bool, blocking_class: type[WebSocket] = WebSocket) -> None:
         """Put the socket of the view's colour on ``websocket``. From any thread."""

@@ -17,6 +17,7 @@ from .protocol.frames import check_close
 from .protocol.handshake import check_header
 from .transport.ended import EndedChannel
 from .transport.inbox import END
+from .transport.tally import tally
 from .transport.waiting import manners
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ class WebSocketBase(ABC):
             return None
         self._closed = True
         if not self._answered:
+            tally.reasons.count("view")
             return partial(self._channel.refuse, 403, (), b"")
         self._own_close = (code, reason)
         return partial(self._channel.close, code, reason)

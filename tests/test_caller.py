@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
+import sys
+import threading
+from typing import Any
 
 from adwebsocket import caller
 
@@ -28,3 +32,24 @@ def test_places_of_a_frame_are_its_line_and_those_of_its_callers() -> None:
     assert first == f"{__file__}:{line + 1}"
     assert second == f"{__file__}:{line + 3}"
     assert caller.places_of(None) == ""
+
+
+def test_place_in_the_project_is_behind_what_is_installed_and_the_standard_library() -> None:
+    code = "def call(function): return function()"
+    for file in (json.__file__, "/venv/site-packages/library.py", "<string>", caller.__file__):
+        names: dict[str, Any] = {}
+        exec(compile(code, file, "exec"), names)
+        place = names["call"](lambda: caller.place_in_project(sys._getframe(1)))
+        assert place.startswith(f"{__file__}:")
+
+
+def test_place_without_a_project_is_the_innermost() -> None:
+    code = "import sys\nframe = sys._getframe()"
+    names: dict[str, Any] = {}
+    thread = threading.Thread(
+        target=exec, args=(compile(code, "/venv/site-packages/library.py", "exec"), names)
+    )
+    thread.start()
+    thread.join()
+    assert caller.place_in_project(names["frame"]).endswith("library.py:2")
+    assert caller.place_in_project(None) == ""

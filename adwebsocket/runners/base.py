@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from types import FrameType
     from typing import TypeAlias
 
     from ..transport.bridge import LoopBridge
@@ -87,6 +89,25 @@ def bring(outcome: Outcome, future: asyncio.Future[Any], bridge: LoopBridge) -> 
     bridge.call(lambda: None if future.done() else outcome(future))
 
 
+class Look(Future[ResultT]):
+    """What ``Seat.look`` gives, and what the runner has to do for it.
+
+    Arguments:
+        describe: what is to be called with the frame.
+    """
+
+    def __init__(self, describe: Callable[[FrameType | None], ResultT]) -> None:
+        super().__init__()
+        self._describe = describe
+
+    def finish(self, frame: FrameType | None) -> None:
+        """Describe the frame; an exception goes to whoever wanted to know."""
+        try:
+            self.set_result(self._describe(frame))
+        except Exception as error:
+            self.set_exception(error)
+
+
 def _failure(error: Exception, cause: BaseException | None = None) -> Outcome:
     if cause is not None:
         error.__cause__ = cause
@@ -154,3 +175,6 @@ class Runner(Protocol):
 
     def count(self) -> int:
         """Count the functions that run now."""
+
+    def load(self) -> Mapping[str, int]:
+        """Give figures of what it is busy with, all of which may be added up. From any thread."""

@@ -24,11 +24,13 @@ from greenlet import getcurrent, greenlet
 
 from ..caller import places_of
 from ..transport.bridge import get_bridge
+from ..transport.lag import clock
 from ..transport.waiting import Manners, behaving
-from .base import NoParking, bring, give_back, let_wakers_go_on, outcome_of, start_thread
+from .base import Look, NoParking, bring, give_back, let_wakers_go_on, outcome_of, start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from .base import Parking, ResultT
 
@@ -58,6 +60,13 @@ class GreenletRunner:
     def count(self) -> int:
         """Count the functions that run now."""
         return sum(worker.count for worker in self._workers)
+
+    def load(self) -> Mapping[str, int]:
+        """Give ``workers``, threads that are there, and ``queued``, turns that wait for them."""
+        return {
+            "workers": sum(worker.is_alive for worker in self._workers),
+            "queued": sum(worker.turns.qsize() for worker in self._workers),
+        }
 
     def run(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
         """Run ``function`` in a greenlet, and give a future of what it returns or raises.
@@ -98,8 +107,10 @@ class _View:
 
     Attributes:
         parking: looks after it while it waits.
+        parked_at: as in ``Seat``, which it is.
     """
 
+    runner: Final = "greenlet"
     __slots__ = (
         "_bridge",
         "_context",
@@ -107,6 +118,7 @@ class _View:
         "_future",
         "_greenlet",
         "_worker",
+        "parked_at",
         "parking",
     )
 
@@ -124,6 +136,25 @@ class _View:
         self._context = contextvars.copy_context()
         self._greenlet: greenlet | None = None
         self.parking = parking
+        self.parked_at: float | None = None
+
+    # From any thread
+
+    def look(
+        self, frames: Mapping[int, FrameType], describe: Callable[[FrameType | None], ResultT]
+    ) -> Look[ResultT]:
+        """Describe the frame: that of the thread if the view has it, else in the thread.
+
+        Only there nobody switches to the view meanwhile, which would change what its frame is
+        chained to.
+        """
+        look = Look(describe)
+        worker = self._worker
+        if self.parked_at is None and getattr(worker, "view", None) is self:
+            look.finish(frames.get(worker.thread_id or 0))
+        else:
+            worker.turns.put(lambda: look.finish(getattr(self._greenlet, "gr_frame", None)))
+        return look
 
     # On the event loop
 
@@ -188,10 +219,12 @@ class GreenletWaiter:
             if seconds is not None:
                 worker.expect_idleness(seconds, parking.idle)
             self.is_parked = True
+            self._view.parked_at = clock.now
             try:
                 worker.hub.switch()
             finally:
                 self.is_parked = False
+                self._view.parked_at = None
                 parking.end()
         return self._is_woken
 
@@ -215,6 +248,8 @@ class _Worker(Manners):
         turns: what is to be done in the thread, in this order. From any thread.
         ended: the views that have. In the thread only.
         view: the one that runs, or ran last. In the thread only.
+        is_alive: there is a thread.
+        thread_id: that of the thread, None before there is one.
         hub: the greenlet that takes the turns.
     """
 
@@ -228,12 +263,12 @@ class _Worker(Manners):
         self._name = name
         # Held while the thread is started, or decides to end.
         self._lock = threading.Lock()
-        self._is_alive = False
+        self.is_alive = False
         self._timers: list[tuple[float, int, GreenletWaiter]] = []
         self._numbers = itertools.count()
         self._idle_at = inf
         self._idle: Callable[[], None] = NoParking().idle
-        self._thread_id: int | None = None
+        self.thread_id: int | None = None
         # How many turns the hub has taken, and how many when that was last checked.
         self._taken = 0
         self._taken_seen = 0
@@ -254,18 +289,18 @@ class _Worker(Manners):
             RunnerFull: the system gives none.
         """
         with self._lock:
-            if not self._is_alive:
+            if not self.is_alive:
                 start_thread(threading.Thread(target=self._live, name=self._name, daemon=True))
-                self._is_alive = True
+                self.is_alive = True
             self._started += 1
         self.turns.put(view.begin)
 
     def report_if_stuck(self) -> None:
         """Say which view holds up the others, if one has done so since the last call."""
         seen, self._taken_seen = self._taken_seen, self._taken
-        if seen != self._taken or self.turns.empty() or self._thread_id is None:
+        if seen != self._taken or self.turns.empty() or self.thread_id is None:
             return
-        frame = sys._current_frames().get(self._thread_id)
+        frame = sys._current_frames().get(self.thread_id)
         if frame is not None:
             logger.warning(
                 "A view has held up the %d views of its thread for %d seconds and more, at %s. "
@@ -277,6 +312,10 @@ class _Worker(Manners):
             )
 
     # In the thread
+
+    def seat(self) -> _View:
+        """Give the view that runs."""
+        return self.view
 
     def new_waiter(self) -> GreenletWaiter:
         """Make something on which the view can wait, once."""
@@ -312,7 +351,7 @@ class _Worker(Manners):
     def _live(self) -> None:
         """Take turns until there is neither one nor a view for a while."""
         self.hub = getcurrent()
-        self._thread_id = threading.get_ident()
+        self.thread_id = threading.get_ident()
         turns = self.turns
         let_wakers_go_on()
         with behaving(self):
@@ -334,8 +373,8 @@ class _Worker(Manners):
     def _may_end(self) -> bool:
         with self._lock:
             if self.count == 0 and self.turns.empty() and self._idle_at == inf:
-                self._is_alive = False
-            return not self._is_alive
+                self.is_alive = False
+            return not self.is_alive
 
     def _run_timers(self) -> float:
         """Run what is due, and give the seconds until the next is."""

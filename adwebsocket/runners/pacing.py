@@ -65,6 +65,10 @@ class Pacer:
         self._is_ticking = False
         self._tick_due = 0.0
 
+    def count_waiting(self) -> int:
+        """Count the threads that have been woken and wait for their turn. From any thread."""
+        return len(self._queue)
+
     def wake(self, turn: Turn) -> None:
         """Let the thread that waits for ``turn`` go on, at once or when others have parked."""
         with self._lock:

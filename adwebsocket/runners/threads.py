@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..transport.bridge import get_bridge
+from ..transport.lag import clock
 from ..transport.waiting import Manners, behaving
 from .base import (
+    Look,
     NoParking,
     RunnerFull,
     bring,
@@ -27,7 +29,8 @@ from .base import (
 from .pacing import Pacer, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from ..transport.bridge import LoopBridge
     from .base import Outcome, Parking, ResultT
@@ -68,6 +71,12 @@ class ThreadRunner:
         """Count the functions that run now."""
         return self._running
 
+    def load(self) -> Mapping[str, int]:
+        """Give ``queued``: threads that have been woken and wait for their turn."""
+        with self._lock:
+            crews = list(self._crews.values())
+        return {"queued": sum(crew.pacer.count_waiting() for crew in crews)}
+
     def run(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
         """Run ``function`` in a thread, and give a future of what it returns or raises.
 
@@ -82,7 +91,9 @@ class ThreadRunner:
         loop = asyncio.get_running_loop()
         crew = self._crews.get(loop)
         if crew is None:
-            crew = self._crews[loop] = _Crew(loop, get_bridge(), self._count_end)
+            crew = _Crew(loop, get_bridge(), self._count_end)
+            with self._lock:
+                self._crews[loop] = crew
         thread = crew.take() or self._start_thread(crew)
         future: asyncio.Future[ResultT] = loop.create_future()
         with self._lock:
@@ -163,7 +174,10 @@ class _ViewThread(threading.Thread, Manners):
         parking: looks after the view that runs.
         pacer: gives the turns.
         round: that of the turn which the thread has, None when it has none.
+        parked_at: as in ``Seat``, which it is for its view.
     """
+
+    runner: Final = "thread"
 
     def __init__(self, crew: _Crew, name: str) -> None:
         # A view that never returns must not keep the process from exiting.
@@ -171,6 +185,7 @@ class _ViewThread(threading.Thread, Manners):
         self.pacer = crew.pacer
         self.parking: Parking = NoParking()
         self.round: int | None = None
+        self.parked_at: float | None = None
         self._crew = crew
         self._bell: Turn | None = Turn()
         self._job: _Job | None = None
@@ -185,6 +200,18 @@ class _ViewThread(threading.Thread, Manners):
     def new_waiter(self) -> PacedWaiter:
         """Make something on which the view can wait, once."""
         return PacedWaiter(self)
+
+    def seat(self) -> _ViewThread:
+        """Give the thread, which has one view at a time."""
+        return self
+
+    def look(
+        self, frames: Mapping[int, FrameType], describe: Callable[[FrameType | None], ResultT]
+    ) -> Look[ResultT]:
+        """Describe the thread's frame at once."""
+        look = Look(describe)
+        look.finish(frames.get(self.ident or 0))
+        return look
 
     def run(self) -> None:
         """Run what is given, until there is nothing for a while."""
@@ -237,6 +264,7 @@ class PacedWaiter(Turn):
         thread = self._thread
         parking = thread.parking
         idle = parking.begin()
+        thread.parked_at = clock.now
         thread.leave()
         if idle is None or (timeout is not None and timeout <= idle):
             woken = self.lock.acquire(timeout=-1 if timeout is None else timeout)
@@ -248,6 +276,7 @@ class PacedWaiter(Turn):
         if woken or not thread.pacer.give_up(self):
             woken = True
             thread.round = self.round
+        thread.parked_at = None
         parking.end()
         return woken
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..protocol.codes import CloseCode
 from ..protocol.frames import check_close, encode_message
 from .channel import Channel
+from .tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..protocol.frames import Message
     from ..protocol.handshake import Headers
     from .limits import Limits
+    from .tally import Closer
 
     AsgiEvent: TypeAlias = MutableMapping[str, Any]
 
@@ -108,6 +110,7 @@ class AsgiChannel(Channel):
         self.accepted = True
         self.subprotocol = subprotocol
         if not self.ended:
+            tally.accepted += 1
             self.start_meter()
             event = {"type": "websocket.accept", "subprotocol": subprotocol}
             self._enqueue({**event, "headers": list(headers)}, 0)
@@ -118,6 +121,7 @@ class AsgiChannel(Channel):
         self.refused = True
         if self.ended:
             return
+        tally.refusals.count(str(status if self._can_refuse else 403))
         if self._can_refuse:
             self._enqueue(
                 {
@@ -142,6 +146,8 @@ class AsgiChannel(Channel):
     def write(self, prepared: tuple[AsgiEvent, int]) -> None:
         """Queue a message for the server, unless the connection is over."""
         if not self.ended:
+            tally.messages_out += 1.0
+            tally.bytes_out += prepared[1]
             self._enqueue(*prepared)
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -168,6 +174,10 @@ class AsgiChannel(Channel):
         """Count the events that the server has taken; within one of them nothing can be seen."""
         return self._taken
 
+    def count_unsent(self) -> int:
+        """Give the bytes that the ASGI server has not taken."""
+        return self._outgoing_size
+
     async def _receive_all(self) -> None:
         while True:
             await self._resumed.wait()
@@ -175,7 +185,7 @@ class AsgiChannel(Channel):
                 event = await self._receive()
             except Exception:
                 logger.exception("the ASGI server's receive() failed")
-                self.end(CloseCode.ABNORMAL_CLOSURE, "")
+                self.end(CloseCode.ABNORMAL_CLOSURE, "", "nobody")
                 return
             if event["type"] == "websocket.disconnect":
                 self._handle_disconnect(event)
@@ -185,7 +195,10 @@ class AsgiChannel(Channel):
                 message = event.get("bytes")
             if message is None:
                 continue
-            if _size_of(message) > self.limits.max_message_size:
+            size = _size_of(message)
+            tally.messages_in += 1.0
+            tally.bytes_in += size
+            if size > self.limits.max_message_size:
                 self.close(
                     CloseCode.MESSAGE_TOO_BIG,
                     f"a message may have {self.limits.max_message_size} bytes",
@@ -198,7 +211,10 @@ class AsgiChannel(Channel):
         self._disconnected = True
         code = event.get("code")
         self._outgoing.clear()
-        self.end(CloseCode.NO_STATUS_RECEIVED if code is None else code, event.get("reason") or "")
+        if code is None:
+            code = CloseCode.NO_STATUS_RECEIVED
+        closer: Closer = "nobody" if code == CloseCode.ABNORMAL_CLOSURE else "client"
+        self.end(code, event.get("reason") or "", closer)
 
     def _enqueue(self, event: AsgiEvent, size: int) -> None:
         self._outgoing.append((event, size))
@@ -252,7 +268,7 @@ class AsgiChannel(Channel):
             # else may be wrong must not be hidden, but is of no use to the view.
             logger.debug("the ASGI server did not send: %r", error)
             self._outgoing.clear()
-            self.end(CloseCode.ABNORMAL_CLOSURE, "")
+            self.end(CloseCode.ABNORMAL_CLOSURE, "", "nobody")
         finally:
             self._sender = None
             self._outgoing_size = 0

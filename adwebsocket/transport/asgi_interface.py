@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..protocol.codes import CloseCode
 from .inbox import END
+from .tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -73,6 +74,7 @@ class AsgiInterface:
         if self.channel.accepted:
             self.channel.close(code)
         elif not self.channel.refused:
+            tally.reasons.count("error")
             headers = [(b"Content-Type", b"text/plain")]
             self.channel.refuse(500, headers, b"Internal Server Error\n")
 

@@ -14,6 +14,7 @@ from ..protocol.codes import CloseCode
 from .inbox import Inbox
 from .rate import RateMeter
 from .stall import StallWatch
+from .tally import tally
 from .waiting import WaitQueue
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..protocol.handshake import Headers
     from .limits import Limits
     from .pings import Ping
+    from .tally import Closer
 
 
 class Channel(ABC):
@@ -153,9 +155,15 @@ class Channel(ABC):
         if self.accepted or self.refused:
             raise RuntimeError("the handshake has been answered already")
 
-    def end(self, code: int, reason: str) -> None:
+    def count_unsent(self) -> int:
+        """Give the bytes that wait in this process for the peer to take them. From any thread."""
+        return 0
+
+    def end(self, code: int, reason: str, closer: Closer = "server") -> None:
         """Settle how the connection ended, and wake everybody who waits for it."""
         if not self._is_settled:
+            if self.accepted:
+                tally.closes[closer].count(str(int(code)))
             self._is_settled = True
             self.close_code = code
             self.close_reason = reason

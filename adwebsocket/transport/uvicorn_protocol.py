@@ -16,6 +16,7 @@ from ..protocol.deflate import negotiate
 from ..protocol.state import State
 from .asgi_interface import AsgiInterface
 from .stream_channel import StreamChannel
+from .tally import tally
 from .uvicorn_scope import build_scope, http_version_of, limits_of, log_access
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class WebSocketProtocol(StreamChannel):
         """Close with 1012, since uvicorn wants to stop."""
         if self._connection.state is State.CONNECTING:
             # To the application this is a client that went away: it may still be about to answer.
+            tally.reasons.count("shutdown")
             self._send_refusal(503, (), b"The server is shutting down.\n")
         else:
             self.close(CloseCode.SERVICE_RESTART, "")
@@ -87,6 +89,7 @@ class WebSocketProtocol(StreamChannel):
             self._scope = self._describe(request)
             key = handshake.check_upgrade(request.method, request.http_version, request.headers)
         except HandshakeError as error:
+            tally.reasons.count("handshake")
             headers = [(b"Content-Type", b"text/plain; charset=utf-8"), *error.headers]
             self.refuse(error.status, headers, f"{error.message}\n".encode())
             return
@@ -113,6 +116,7 @@ class WebSocketProtocol(StreamChannel):
             headers = [*self._server_state.default_headers, *headers, *self._agree_on_deflate()]
             self._transport.write(handshake.encode_accept(self._key, subprotocol, headers))
             self.open_stream()
+            tally.accepted += 1
             log_access(self._config, self._scope, 101)
         self.accepted, self.subprotocol = True, subprotocol
         # An idle connection keeps nothing of its handshake.
@@ -142,6 +146,7 @@ class WebSocketProtocol(StreamChannel):
             headers = [*self._server_state.default_headers, *headers]
             self._transport.write(handshake.encode_refusal(status, headers, body))
             self._connection.refuse()
+            tally.refusals.count(str(status))
             log_access(self._config, self._scope, status)
             self._finish_transport()
             self.end(CloseCode.ABNORMAL_CLOSURE, "")

@@ -14,7 +14,9 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from concurrent.futures import Future
+    from types import FrameType
 
 ResultT = TypeVar("ResultT")
 
@@ -27,6 +29,34 @@ class Waiter(Protocol):
 
     def wake(self, _: None) -> None:
         """End the wait; callable once, from any thread."""
+
+
+class Seat(Protocol):
+    """What runs one view: its thread or its greenlet. Everything here is for any thread.
+
+    Attributes:
+        runner: the runner's name.
+        parked_at: when the view began to wait on one of our waiters, on the clock of ``lag.py``;
+            None while it does not wait, or waits for something else.
+    """
+
+    parked_at: float | None
+
+    @property
+    def runner(self) -> str:
+        """Give the name."""
+
+    def look(
+        self,
+        frames: Mapping[int, FrameType],
+        describe: Callable[[FrameType | None], ResultT],
+    ) -> Future[ResultT]:
+        """Describe the frame on which the view stands, once that stands still.
+
+        Arguments:
+            frames: those of all threads, as ``sys._current_frames()`` gives them.
+            describe: called with the frame, in whichever thread; None if there is none.
+        """
 
 
 class ThreadWaiter:
@@ -55,6 +85,10 @@ class Manners:
     def new_waiter(self) -> Waiter:
         """Make something on which the caller can wait, once."""
         return ThreadWaiter()
+
+    def seat(self) -> Seat | None:
+        """Give what runs the calling view, where a runner does."""
+        return None
 
     def give_way(self) -> None:
         """Let others have a turn, where they would get none by themselves: threads do."""
