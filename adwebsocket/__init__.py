@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .decorators import accept_websocket, require_websocket
     from .exceptions import ConnectionClosed
     from .middleware import WebSocketMiddleware
+    from .monitoring.statistics import stats
     from .transport.uvicorn_protocol import WebSocketProtocol
     from .websocket import WebSocket
 
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "accept_websocket",
     "require_websocket",
+    "stats",
 ]
 
 _HOMES = {
@@ -41,6 +43,7 @@ _HOMES = {
     "WebSocketProtocol": ".transport.uvicorn_protocol",
     "accept_websocket": ".decorators",
     "require_websocket": ".decorators",
+    "stats": ".monitoring.statistics",
 }
 
 

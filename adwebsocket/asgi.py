@@ -44,12 +44,16 @@ from .handlers import (
     resolve_early,
     too_many_response,
 )
+from .monitoring import control
 from .protocol.codes import CloseCode
 from .protocol.handshake import check_upgrade, wants_websocket
+from .refusals import count_refusal, mark_refusal
 from .request import WebSocketRequest
 from .runners.base import RunnerFull
 from .transport.asgi_channel import AsgiChannel
 from .transport.asgi_interface import find_channel
+from .transport.lag import watch_loop
+from .transport.tally import tally
 from .view_runners import ViewRunners
 
 if TYPE_CHECKING:
@@ -111,6 +115,8 @@ class ASGIApplication:
             try:
                 check_upgrade(scope["method"], scope["http_version"], scope["headers"])
             except HandshakeError as error:
+                tally.refusals.count(str(error.status))
+                tally.reasons.count("handshake")
                 await refuse_malformed_handshake(error, send)
                 return
         await self.http_handler(scope, receive, send)
@@ -140,11 +146,13 @@ class ASGIApplication:
 
     def serve_channel(self, scope: Scope, channel: Channel) -> Awaitable[None]:
         """Serve a WebSocket on its channel, if there is room for it and for its client."""
+        control.open_socket()
+        watch_loop()
         settings = get_settings()
         most = settings.max_connections
         if most is not None and live.count_live() >= most:
             reason = f"there are {most} (WEBSOCKET_MAX_CONNECTIONS)"
-            return refuse_for_lack_of_room(channel, scope["path"], reason)
+            return refuse_for_lack_of_room(channel, scope["path"], "connections", reason)
         if settings.max_connections_per_ip is not None:
             client = client_of(scope)
             if client is not None:
@@ -183,13 +191,14 @@ class ASGIApplication:
             runner = self.runners.choose(getattr(request.early_match, "func", None))
             await runner.run(lambda: self.serve_sync_view(request))
         except RunnerFull as error:
-            await refuse_for_lack_of_room(request.channel, request.path, str(error))
+            await refuse_for_lack_of_room(request.channel, request.path, "threads", str(error))
         finally:
             live.leave(request)
             request.channel.close(CloseCode.INTERNAL_ERROR)
 
     def serve_sync_view(self, request: WebSocketRequest) -> None:
         """Run middleware, view and the way back where the runner has put them."""
+        request.take_seat()
         set_script_prefix_of(request)
         request_started.send(sender=ASGIApplication, scope=request.scope)
         response = self.sync_handler.get_response(request)
@@ -240,6 +249,7 @@ def is_unanswered(request: WebSocketRequest) -> bool:
 
 def refuse(request: WebSocketRequest, response: HttpResponseBase, body: bytes) -> None:
     """Answer the handshake with an ordinary response: a redirect, 403, 404 or what it may be."""
+    count_refusal(response)
     headers = list(response.items())
     headers += [("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()]
     if settings.DEBUG:
@@ -295,10 +305,10 @@ async def refuse_malformed_handshake(error: HandshakeError, send: Send) -> None:
     await send({"type": "http.response.body", "body": f"{error.message}\n".encode()})
 
 
-async def refuse_for_lack_of_room(channel: Channel, path: str, reason: str) -> None:
+async def refuse_for_lack_of_room(channel: Channel, path: str, of: str, reason: str) -> None:
     """Answer a handshake with 503 and a time to come back."""
     logger.warning("Refused a WebSocket to %a: %s", path, reason)
-    refuse_with(channel, no_room_response())
+    refuse_with(channel, mark_refusal(no_room_response(), of))
 
 
 def refuse_greedy_client(channel: Channel, path: str, client: str, most: int) -> None:
@@ -309,28 +319,33 @@ def refuse_greedy_client(channel: Channel, path: str, client: str, most: int) ->
         client,
         most,
     )
-    refuse_with(channel, too_many_response())
+    refuse_with(channel, mark_refusal(too_many_response(), "client"))
 
 
 def refuse_with(channel: Channel, response: HttpResponse) -> None:
     """Answer a handshake with a response in which nothing is asked of Django."""
+    count_refusal(response)
     headers = [(name.encode(), value.encode()) for name, value in response.items()]
     channel.refuse(response.status_code, headers, response.content)
 
 
 async def refuse_query_string(channel: Channel) -> None:
     """Answer a handshake whose address Django cannot read."""
+    tally.reasons.count("handshake")
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     channel.refuse(400, headers, b"The query string must be UTF-8.\n")
 
 
 async def serve_lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop, and be reachable for groups in between."""
+    """Answer the server's start and stop, and be reachable for groups and questions in between."""
     while True:
         event = await receive()
         if event["type"] == "lifespan.startup":
+            control.open_socket()
+            watch_loop()
             get_hub()
         else:
+            control.close_socket()
             await stop_hub()
         await send({"type": f"{event['type']}.complete"})
         if event["type"] == "lifespan.shutdown":

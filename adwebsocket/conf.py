@@ -93,6 +93,10 @@ class Settings:
             ``"local"``, a URL of Redis, or a dict. None for the one that fits the server.
         runtime_dir: directory of the sockets by which the project's processes on this machine find
             each other; None for one that is named after the user and ``SECRET_KEY``.
+        status_socket: server processes answer ``manage.py websocket_status``, and each other, at a
+            socket in that directory.
+        stats_token: what a client without a session sends as ``Authorization: Bearer`` to read the
+            statistics; None if staff alone may.
         dwebsocket_alias: ``import dwebsocket`` leads here, be the original installed or not.
     """
 
@@ -123,6 +127,8 @@ class Settings:
     async_threads: int = 8
     groups: str | dict[str, Any] | None = None
     runtime_dir: str | PathLike[str] | None = None
+    status_socket: bool = True
+    stats_token: str | None = None
     dwebsocket_alias: bool = True
 
 

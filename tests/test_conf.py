@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -14,6 +14,9 @@ from adwebsocket.conf import PREFIX, Settings, get_limits, get_settings, read_se
 from adwebsocket.protocol.deflate import DeflateOptions
 from adwebsocket.transport.limits import Limits
 from adwebsocket.validation import Bounds, mismatch, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OTHER_VALUES: dict[str, Any] = {
     "accept_all": True,
@@ -37,6 +40,8 @@ OTHER_VALUES: dict[str, Any] = {
     "rate_limit": 20.5,
     "close_on_logout": True,
     "runtime_dir": "/run/example",
+    "status_socket": False,
+    "stats_token": "secret",
     "dwebsocket_alias": False,
     "max_threads": 6,
     "async_threads": 7,
@@ -45,6 +50,13 @@ OTHER_VALUES: dict[str, Any] = {
     "greenlet_workers": 17,
     "db_idle_seconds": 18.5,
 }
+
+
+@pytest.fixture(autouse=True)
+def project_that_says_nothing() -> Iterator[None]:
+    """Take back what the tests of this process do without."""
+    with override_settings(WEBSOCKET_STATUS_SOCKET=True):
+        yield
 
 
 def test_project_that_says_nothing_gets_the_defaults() -> None:

@@ -19,6 +19,7 @@ NAMES = {
     "WebSocketProtocol",
     "accept_websocket",
     "require_websocket",
+    "stats",
 }
 
 

@@ -34,10 +34,11 @@ settings.configure(
 )
 
 from django.db import connection, transaction  # noqa: E402
+from django.http import JsonResponse  # noqa: E402
 from django.urls import path  # noqa: E402
 from django.utils.decorators import sync_and_async_middleware  # noqa: E402
 
-from adwebsocket import require_websocket  # noqa: E402
+from adwebsocket import require_websocket, stats  # noqa: E402
 from adwebsocket.asgi import get_asgi_application  # noqa: E402
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ urlpatterns = [
     path("transaction/", transaction_view),
     path("leaving/<str:state>/", leaving_view),
     path("state/", state_view),
+    path("stats/", lambda request: JsonResponse(stats())),
 ]
 
 # Last, since it looks for the middleware in this module.

@@ -16,7 +16,7 @@ import pytest
 
 from tests.components import skip_or_fail
 from tests.processes import ServerProcess, serve, wait_until
-from tests.servers.clients import bounded, connect
+from tests.servers.clients import bounded, connect, fetch_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -259,6 +259,26 @@ class TestTransactions:
             line = int(re.findall(r"inside atomic\(\), at \S+/project.py:(\d+)\.", output)[0])
         source = (Path(__file__).parent / "project.py").read_text().splitlines()
         assert source[line - 1].strip() == "for question in request.websocket:"
+
+
+class TestStatistics:
+    @both_runners
+    @bounded
+    async def test_tell_who_holds_connections_and_how_many_a_pool_has(
+        self, cluster: Cluster, name: str, runner: str
+    ) -> None:
+        if django.VERSION < (5, 1):
+            pytest.skip("needs Django 5.1")
+        database = cluster.database(name, OPTIONS={"pool": {"min_size": 1, "max_size": 4}})
+        async with AsyncExitStack() as stack:
+            server = stack.enter_context(serve_project(database, runner))
+            clients = await open_clients(stack, server, "/transaction/", 2)
+            assert await ask_all(clients, "SELECT 2") == [2] * 2
+            figures = (await fetch_json(server, "/stats/"))["database"]
+            assert figures["held"][f"{runner}s"] == 2
+            # The page has asked the database as well.
+            assert 2 <= figures["pools"]["default"]["in_use"] <= 3
+            assert 2 <= figures["pools"]["default"]["open"] <= 4
 
 
 class TestLeavingViews:

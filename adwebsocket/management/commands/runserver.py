@@ -23,6 +23,7 @@ from django.utils.module_loading import import_string
 from uvicorn.server import Server
 
 from ...asgi import get_asgi_application
+from ...monitoring import control
 from ...serving import PROTOCOL_CLASS, RunnerConfig, exit_within, is_stock_django
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Command(RunserverCommand):
     def leave(self, code: Any) -> None:
         """End the server of this process, if it has one, without waiting for what hangs in it."""
         if self.server is not None:
+            # At once: behind Ctrl-C the parent process has little patience.
+            control.close_socket()
             exit_within(GRACEFUL_SECONDS + STRAGGLER_SECONDS, code if isinstance(code, int) else 1)
             self.server.stop()
 

@@ -1,0 +1,1 @@
+"""What server processes tell of themselves: to code, to views, to Prometheus, and to people."""
