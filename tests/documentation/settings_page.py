@@ -59,6 +59,11 @@ GROUPS = {
         "async_threads",
         "db_idle_seconds",
     ],
+    "What is going on": [
+        "status_socket",
+        "stats_token",
+        "runtime_dir",
+    ],
 }
 OTHERS = "Others"
 

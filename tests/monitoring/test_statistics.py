@@ -234,6 +234,15 @@ class TestRefusals:
         assert grown(before["refused_by"], after["refused_by"]) == {reason: 1}
         assert after["accepted"] == before["accepted"]
 
+    @on_event_loop
+    async def test_clients_that_have_enough_are_counted_as_such(self) -> None:
+        before = stats()["handshakes"]["refused_by"]
+        with override_settings(WEBSOCKET_MAX_CONNECTIONS_PER_IP=1):
+            async with converse("/async/") as one, converse("/async/") as other:
+                await one.accepted()
+                assert (await other.refused()).status == 429
+        assert grown(before, stats()["handshakes"]["refused_by"]) == {"client": 1}
+
 
 class TestCloses:
     @pytest.mark.parametrize(
