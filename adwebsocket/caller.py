@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from types import FrameType
 
 _MOST_PLACES: Final = 5
@@ -19,18 +20,30 @@ _INSTALLED: Final = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages"
 def place_of_caller() -> str:
     """Give file and line of the code outside this package that called it."""
     frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and is_in_package(frame):
         frame = frame.f_back
     return _place(frame)
 
 
-def places_of(frame: FrameType | None, most: int = _MOST_PLACES) -> str:
-    """Give file and line of the calls outside this package that led to a frame, innermost first."""
+def places_of(frame: FrameType | None) -> str:
+    """Give file and line of the calls outside this package that led to a frame, innermost first.
+
+    Not what called this package in turn: behind a view that would be Django and its server. Of many
+    calls the first few and the outermost are given, which is the view's own line.
+    """
+    return places_of_frames(_frames_behind(frame))
+
+
+def places_of_frames(frames: Iterable[FrameType]) -> str:
+    """Give the same for frames that come from the inside out, as those of coroutines do."""
     places: list[str] = []
-    while frame is not None and len(places) < most:
-        if not frame.f_code.co_filename.startswith(_PACKAGE):
+    for frame in frames:
+        if not is_in_package(frame):
             places.append(_place(frame))
-        frame = frame.f_back
+        elif places:
+            break
+    if len(places) > _MOST_PLACES:
+        places = [*places[: _MOST_PLACES - 1], f"... {places[-1]}"]
     return ", called from ".join(places)
 
 
@@ -40,10 +53,13 @@ def place_in_project(frame: FrameType | None) -> str:
     That is neither ours, nor installed, nor the standard library's; where there is no such call,
     the innermost that is not ours.
     """
-    places = places_of(frame, most=1)
-    while frame is not None and not _is_of_project(frame.f_code.co_filename):
-        frame = frame.f_back
-    return places if frame is None else _place(frame)
+    innermost = ""
+    for each in _frames_behind(frame):
+        if _is_of_project(each.f_code.co_filename):
+            return _place(each)
+        if not innermost and not is_in_package(each):
+            innermost = _place(each)
+    return innermost
 
 
 def _is_of_project(file: str) -> bool:
@@ -51,6 +67,17 @@ def _is_of_project(file: str) -> bool:
         file.startswith((_PACKAGE, _STANDARD_LIBRARY, "<"))
         or any(name in file for name in _INSTALLED)
     )
+
+
+def is_in_package(frame: FrameType) -> bool:
+    """Tell whether a frame runs code of this package."""
+    return frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def _frames_behind(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _place(frame: FrameType) -> str:

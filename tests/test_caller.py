@@ -6,9 +6,12 @@ import inspect
 import json
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adwebsocket import caller
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def test_place_is_the_line_outside_the_package() -> None:
@@ -53,3 +56,26 @@ def test_place_without_a_project_is_the_innermost() -> None:
     thread.join()
     assert caller.place_in_project(names["frame"]).endswith("library.py:2")
     assert caller.place_in_project(None) == ""
+
+
+def test_of_many_places_the_innermost_and_the_outermost_are_given() -> None:
+    def nest(depth: int) -> FrameType | None:
+        return nest(depth - 1) if depth else inspect.currentframe()
+
+    frame = nest(20)
+    assert frame is not None
+    first, second, third, fourth, last = caller.places_of(frame).split(", called from ")
+    assert {first, second, third, fourth} == {f"{__file__}:{frame.f_lineno}"}
+    assert last.startswith("... ")
+
+
+def test_places_end_where_the_package_called() -> None:
+    def view() -> FrameType | None:
+        return inspect.currentframe()
+
+    inside = caller.__file__.replace("caller.py", "decorators.py")
+    names: dict[str, Any] = {"view": view}
+    exec(compile("frame = view()", inside, "exec"), names)
+    frame = names["frame"]
+    assert caller.is_in_package(frame.f_back)
+    assert caller.places_of(frame) == f"{__file__}:{frame.f_lineno}"

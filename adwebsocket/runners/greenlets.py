@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 import logging
 import sys
 import threading
-from heapq import heapify, heappop, heappush
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -26,7 +24,17 @@ from ..caller import places_of
 from ..transport.bridge import get_bridge
 from ..transport.lag import clock
 from ..transport.waiting import Manners, behaving
-from .base import Look, NoParking, bring, give_back, let_wakers_go_on, outcome_of, start_thread
+from .base import (
+    Look,
+    NoParking,
+    bring,
+    give_back,
+    let_wakers_go_on,
+    outcome_of,
+    register,
+    start_thread,
+)
+from .timers import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,8 +48,6 @@ logger = logging.getLogger("adwebsocket")
 _IDLE_SECONDS: Final = 1.0
 # Seconds in which a worker whose views could go on must let one do so; else it is reported.
 _STUCK_SECONDS: Final = 10.0
-# Timers of waits that are over are cleared away when there are more than these, and most are such.
-_MANY_TIMERS: Final = 256
 
 
 class GreenletRunner:
@@ -56,6 +62,7 @@ class GreenletRunner:
         self._workers = [_Worker(f"websocket-greenlets-{n}") for n in range(1, workers + 1)]
         self._new_parking = new_parking
         self._watching_loop: ref[asyncio.AbstractEventLoop] | None = None
+        register(self)
 
     def count(self) -> int:
         """Count the functions that run now."""
@@ -140,6 +147,13 @@ class _View:
 
     # From any thread
 
+    def frame(self, frames: Mapping[int, FrameType]) -> FrameType | None:
+        """Give that of the thread if the view has it, else where the view waits."""
+        worker = self._worker
+        if self.parked_at is None and getattr(worker, "view", None) is self:
+            return frames.get(worker.thread_id or 0)
+        return getattr(self._greenlet, "gr_frame", None)
+
     def look(
         self, frames: Mapping[int, FrameType], describe: Callable[[FrameType | None], ResultT]
     ) -> Look[ResultT]:
@@ -151,9 +165,9 @@ class _View:
         look = Look(describe)
         worker = self._worker
         if self.parked_at is None and getattr(worker, "view", None) is self:
-            look.finish(frames.get(worker.thread_id or 0))
+            look.finish(self.frame(frames))
         else:
-            worker.turns.put(lambda: look.finish(getattr(self._greenlet, "gr_frame", None)))
+            worker.turns.put(lambda: look.finish(self.frame({})))
         return look
 
     # On the event loop
@@ -264,8 +278,7 @@ class _Worker(Manners):
         # Held while the thread is started, or decides to end.
         self._lock = threading.Lock()
         self.is_alive = False
-        self._timers: list[tuple[float, int, GreenletWaiter]] = []
-        self._numbers = itertools.count()
+        self._timers = Timers()
         self._idle_at = inf
         self._idle: Callable[[], None] = NoParking().idle
         self.thread_id: int | None = None
@@ -323,23 +336,14 @@ class _Worker(Manners):
 
     def give_way(self) -> None:
         """Let all others go on first who could do so now."""
-        if not self.turns.empty() or self._is_due():
+        if not self.turns.empty() or self._timers.next_at() <= monotonic():
             waiter = GreenletWaiter(self)
             self.turns.put(waiter.go_on)
             waiter.park(None)
 
-    def _is_due(self) -> bool:
-        timers = self._timers
-        return bool(timers) and timers[0][0] <= monotonic()
-
     def add_timer(self, seconds: float, waiter: GreenletWaiter) -> None:
         """Let ``waiter`` go on in some seconds if nobody wakes it before."""
-        timers = self._timers
-        if len(timers) > _MANY_TIMERS and len(timers) > 2 * self.count:
-            # Each view waits for one of them at the most.
-            timers[:] = [timer for timer in timers if timer[2].is_parked]
-            heapify(timers)
-        heappush(timers, (monotonic() + seconds, next(self._numbers), waiter))
+        self._timers.add(monotonic() + seconds, waiter, waiting=self.count)
 
     def expect_idleness(self, seconds: float | None, idle: Callable[[], None]) -> None:
         """Call ``idle`` in some seconds, if nobody's is due before, and when the thread ends."""
@@ -379,13 +383,13 @@ class _Worker(Manners):
     def _run_timers(self) -> float:
         """Run what is due, and give the seconds until the next is."""
         timers = self._timers
-        if not timers and self._idle_at == inf:
+        if self._idle_at == timers.next_at() == inf:
             return _IDLE_SECONDS
         now = monotonic()
-        while timers and timers[0][0] <= now:
-            heappop(timers)[2].go_on()
+        for waiter in timers.pop_due(now):
+            waiter.go_on()
         if self._idle_at <= now:
             self._idle_at = inf
             give_back(self._idle)
-        next_at = min(timers[0][0], self._idle_at) if timers else self._idle_at
+        next_at = min(timers.next_at(), self._idle_at)
         return min(max(next_at - now, 0.0), _IDLE_SECONDS)

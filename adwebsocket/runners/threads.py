@@ -24,6 +24,7 @@ from .base import (
     give_back,
     let_wakers_go_on,
     outcome_of,
+    register,
     start_thread,
 )
 from .pacing import Pacer, Turn
@@ -66,6 +67,7 @@ class ThreadRunner:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._crews: WeakKeyDictionary[asyncio.AbstractEventLoop, _Crew] = WeakKeyDictionary()
+        register(self)
 
     def count(self) -> int:
         """Count the functions that run now."""
@@ -205,12 +207,16 @@ class _ViewThread(threading.Thread, Manners):
         """Give the thread, which has one view at a time."""
         return self
 
+    def frame(self, frames: Mapping[int, FrameType]) -> FrameType | None:
+        """Give the thread's frame."""
+        return frames.get(self.ident or 0)
+
     def look(
         self, frames: Mapping[int, FrameType], describe: Callable[[FrameType | None], ResultT]
     ) -> Look[ResultT]:
         """Describe the thread's frame at once."""
         look = Look(describe)
-        look.finish(frames.get(self.ident or 0))
+        look.finish(self.frame(frames))
         return look
 
     def run(self) -> None:

@@ -46,6 +46,15 @@ class Seat(Protocol):
     def runner(self) -> str:
         """Give the name."""
 
+    def frame(self, frames: Mapping[int, FrameType]) -> FrameType | None:
+        """Give the frame on which the view stands, be it that it goes on meanwhile.
+
+        What that is chained to may then be of another view: for who cannot wait, as at the end.
+
+        Arguments:
+            frames: those of all threads, as ``sys._current_frames()`` gives them.
+        """
+
     def look(
         self,
         frames: Mapping[int, FrameType],
