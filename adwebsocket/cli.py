@@ -1,7 +1,7 @@
 """The runner: ``adwebsocket [APP]`` and ``python -m adwebsocket``, which is uvicorn with our parts.
 
 The shell calls it, and every server process that it starts loads it again. It decides what is
-served and with which defaults, and leaves the rest to ``serving``.
+served and with which defaults, and leaves the rest to ``supervising``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.main import main as uvicorn_command
 
 from ._version import __version__
-from .serving import PROTOCOL_CLASS, RunnerConfig, run
+from .serving import PROTOCOL_CLASS, RunnerConfig
+from .supervising import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,6 +27,7 @@ PREFIX = "WEBSOCKET_"
 # The least that a setting may be where that is not 1, or a thousandth of a second.
 _LEAST = {
     "WEBSOCKET_DB_IDLE_SECONDS": 0,
+    "WEBSOCKET_DRAIN_SECONDS": 0,
     "WEBSOCKET_MAX_CONNECTIONS": 0,
     "WEBSOCKET_MAX_THREADS": 0,
     # What the interpreter asks for.
@@ -88,6 +89,8 @@ class Settings:
         greenlet_workers: threads that greenlets run on.
         db_idle_seconds: seconds that a sync view waits before its database connections are given
             back, 0 for at once, None for never.
+        drain_seconds: seconds over which the runner spreads the closing of the open sockets of a
+            process, when that ends; 0 for all at once.
         async_threads: threads that all async views together use for sync middleware and the ORM.
         groups: the back-end of groups and what each group wants, see docs/groups.md: ``"memory"``,
             ``"local"``, a URL of Redis, or a dict. None for the one that fits the server.
@@ -124,6 +127,7 @@ class Settings:
     thread_stack_size: int = 2 * 1024 * 1024
     greenlet_workers: int = 2
     db_idle_seconds: float | None = 1.0
+    drain_seconds: float = 1.0
     async_threads: int = 8
     groups: str | dict[str, Any] | None = None
     runtime_dir: str | PathLike[str] | None = None

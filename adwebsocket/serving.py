@@ -1,6 +1,6 @@
 """The servers of the runner: uvicorn's, with a socket for each worker and an end that is certain.
 
-The command line calls ``run``; every server process that it starts loads this again. It leaves the
+``supervising`` runs it, in one process or in several; each of them loads this again. It leaves the
 serving to uvicorn, and must never know what happens on a connection.
 """
 
@@ -11,36 +11,49 @@ import contextlib
 import ctypes
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import warnings
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.config import Config
-from uvicorn.server import Server
-from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
 from . import alias
+from .caller import places_of
 from .descriptors import DescriptorGauge
+from .draining import (
+    STRAGGLER_SECONDS,
+    NamingServer,
+    await_end,
+    call_within,
+    close_connections,
+    end_process,
+    exit_within,
+)
+from .listening import (
+    SPREADING_OPTION,
+    STARTUP_FAILURE,
+    PortReservation,
+    bind_unix_socket,
+    remove_unix_socket,
+)
 from .transport.uvicorn_front import FrontProtocol
+from .whereabouts import log_running_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from .transport.limits import Limits
 
 PROTOCOL_CLASS = "adwebsocket:WebSocketProtocol"
-STARTUP_FAILURE = 3  # uvicorn's exit code for a server that never came up
-STRAGGLER_SECONDS = 1.0
 M_ARENA_MAX = -8  # of glibc's malloc.h
 TICKS_BETWEEN_COUNTS = 10  # of a tenth of a second each
-# macOS and the older BSDs know SO_REUSEPORT too, but give all connections to one of the sockets.
-SPREADING_OPTION: int | None = getattr(
-    socket, "SO_REUSEPORT" if sys.platform == "linux" else "SO_REUSEPORT_LB", None
-)
+# Beyond all that the end may take: for a loop that is late, and for what else is done meanwhile.
+SPARE_SECONDS = 2.0
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -54,10 +67,13 @@ class RunnerConfig(Config):
     Attributes:
         limits: the bounds of a Django project's connections, for what comes before the
             application; None without Django, where uvicorn's own options count.
+        drain_seconds: over how long the open sockets are closed when the server ends; not at all
+            where somebody has changed a file and waits, or where there is no Django to say.
         on_connection: called for each new connection, if set.
     """
 
     limits: Limits | None = None
+    drain_seconds: float = 0.0
     on_connection: Callable[[], None] | None = None
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -76,7 +92,13 @@ class RunnerConfig(Config):
         if self.http in ("auto", "httptools"):
             self.http = FrontProtocol
         super().load()
-        self.limits = project_limits()
+        if is_for_django():
+            # Looked up, not imported: an application without Django should stay without it.
+            from .conf import get_limits, get_settings
+
+            self.limits = get_limits()
+            if not self.should_reload:
+                self.drain_seconds = get_settings().drain_seconds
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
             # Django's LOGGING disables what is not in it, unless told otherwise.
             logging.getLogger(name).disabled = False
@@ -88,7 +110,7 @@ class RunnerConfig(Config):
 
     def bind_socket(self) -> socket.socket:
         if self.uds is not None:
-            return self.bind_unix_socket(Path(self.uds))
+            return bind_unix_socket(Path(self.uds), self.backlog)
         if self.workers == 1 or self.fd is not None or not SPREADING_OPTION:
             return super().bind_socket()
         try:
@@ -100,23 +122,6 @@ class RunnerConfig(Config):
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = bound.getsockname()[1]
         logger.info("Uvicorn running on %s://%s:%d (Press CTRL+C to quit)", scheme, host, port)
-        return bound
-
-    def bind_unix_socket(self, path: Path) -> socket.socket:
-        """Listen at a path, in place of what a server that was killed may have left there."""
-        bound = socket.socket(socket.AF_UNIX)
-        mode = 0o666
-        try:
-            if path.is_socket() and not is_listening(path):
-                mode = path.stat().st_mode
-                path.unlink()
-            bound.bind(str(path))
-            path.chmod(mode)
-            bound.listen(self.backlog)
-        except OSError as error:
-            logger.error("Cannot listen on the unix socket %s: %s", path, error)
-            sys.exit(STARTUP_FAILURE)
-        logger.info("Uvicorn running on unix socket %s (Press CTRL+C to quit)", path)
         return bound
 
 
@@ -133,49 +138,8 @@ def share_one_heap() -> None:
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
-def is_listening(path: Path) -> bool:
-    """Tell whether a server accepts connections at a unix socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(path)) == 0
-
-
-class PortReservation(socket.socket):
-    """A bound socket that never listens, and that reaches another process as a new one.
-
-    The kernel spreads connections over the listening sockets of a port, so each worker needs its
-    own. The parent's socket keeps the port, and gets no connection because it does not listen.
-    """
-
-    @classmethod
-    def reserve(cls, host: str, port: int) -> PortReservation:
-        """Bind the port for the workers, and fail like any server if another one listens there."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            # Without this, a second runner would quietly share the port of the first.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-        return cls.bind_shared(family, (host, port))
-
-    @classmethod
-    def bind_shared(cls, family: int, address: tuple[Any, ...]) -> PortReservation:
-        """Bind a socket which lets other sockets of this user listen on the same port."""
-        assert SPREADING_OPTION is not None
-        bound = cls(family)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.setsockopt(socket.SOL_SOCKET, SPREADING_OPTION, 1)
-            bound.bind(address)
-        except OSError:
-            bound.close()
-            raise
-        return bound
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PortReservation.bind_shared, (self.family, self.getsockname())
-
-
-class RunnerServer(Server):
-    """uvicorn's server, which does not outlive its graceful timeout by more than a moment.
+class RunnerServer(NamingServer):
+    """uvicorn's server, which ends bit by bit, and not later than it should.
 
     It stops accepting connections while the process is about to run out of file descriptors.
     """
@@ -271,73 +235,59 @@ class RunnerServer(Server):
             )
         self.keep_listeners()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; at the second signal end at once."""
+        if not self.should_exit:
+            seconds = self.longest_end()
+            if seconds is not None:
+                loop = asyncio.get_running_loop()
+                call_within(seconds, self.end_by_force, loop, sig)
+        elif self.config.workers > 1 or self.config.should_reload:
+            # Ctrl-C and systemd may reach the whole group of processes, and the parent passes them
+            # on: that is one wish and not two. The parent sees to the second.
+            return
+        else:
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+            # The first process of a container is not ended by that.
+            end_process(128 + sig)
+        super().handle_exit(sig, frame)
+
+    def longest_end(self) -> float | None:
+        """Give the seconds in which the server ends unless something blocks its event loop."""
+        patience = self.config.timeout_graceful_shutdown
+        if patience is None:
+            return None
+        drain_seconds: float = getattr(self.config, "drain_seconds", 0.0)
+        return drain_seconds + patience + 2 * STRAGGLER_SECONDS + SPARE_SECONDS
+
+    def end_by_force(self, loop: asyncio.AbstractEventLoop, sig: int) -> None:
+        """Say what is in the way of the end, and end the process. In a thread of its own."""
+        stand = places_of(sys._current_frames().get(threading.main_thread().ident or 0))
+        logger.error("The server does not come to its end, and is cut off. It stands at %s", stand)
+        log_running_views(loop)
+        remove_unix_socket(self.config.uds)
+        end_process(128 + sig)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listener in self.listeners:
+        for listener in [*self.listeners, *(sockets or ()), *self.servers]:
             listener.close()
+        connections = self.server_state.connections
+        seconds = getattr(self.config, "drain_seconds", 0.0)
+        await close_connections(connections, seconds, lambda: self.force_exit)
         await super().shutdown(sockets)
+        await await_end(self.server_state.tasks)
         if self.config.workers == 1 and not self.config.should_reload:
             # Where a signal ends this process, nothing behind this line is sure to run.
-            remove_unix_socket(self.config)
+            remove_unix_socket(self.config.uds)
         # Views in threads cannot be cancelled, and the interpreter would wait for them to return.
         exit_within(STRAGGLER_SECONDS)
 
 
-class RunnerProcess(multiprocess.Process):
-    """uvicorn's worker process, with our server in it."""
-
-    @property
-    def server(self) -> Server:
-        if self._server is None:
-            self._server = RunnerServer(self.config)
-        return self._server
-
-
-def run(config: Config) -> None:
-    """Serve until a signal ends it, in one process or under one of uvicorn's supervisors."""
-    try:
-        if config.should_reload:
-            server = RunnerServer(config)
-            ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
-        elif config.workers > 1:
-            run_workers(config)
-        else:
-            config.load()
-            # uvicorn's own socket at a path would be gone with the first server that is closed.
-            sockets = None if config.uds is None else [config.bind_socket()]
-            RunnerServer(config).run(sockets)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        remove_unix_socket(config)
-
-
-def remove_unix_socket(config: Config) -> None:
-    if config.uds is not None:
-        Path(config.uds).unlink(missing_ok=True)
-
-
-def run_workers(config: Config) -> None:
-    arguments: dict[str, Any] = {"sockets": [config.bind_socket()]}
-    if "target" in signature(Multiprocess).parameters:  # as in uvicorn 0.36
-        arguments["target"] = RunnerServer(config).run
-    else:
-        # The supervisor looks it up there, and has no other way to be told which server to run.
-        multiprocess.Process = RunnerProcess  # type: ignore[misc]
-    supervisor = Multiprocess(config, **arguments)
-    supervisor.run()
-    if any(worker.process.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-        sys.exit(STARTUP_FAILURE)
-
-
-def project_limits() -> Limits | None:
-    """Give the limits of the Django project that is being served, None if it is none."""
-    # Looked up, not imported: an application without Django should stay without it.
+def is_for_django() -> bool:
+    """Tell whether a Django project is being served."""
     conf = sys.modules.get("django.conf")
-    if conf is None or not conf.settings.configured:
-        return None
-    from .conf import get_limits
-
-    return get_limits()
+    return conf is not None and conf.settings.configured
 
 
 def is_stock_django(application: Any) -> bool:
@@ -346,21 +296,3 @@ def is_stock_django(application: Any) -> bool:
         application = application.app
     handlers = sys.modules.get("django.core.handlers.asgi")
     return handlers is not None and type(application) is handlers.ASGIHandler
-
-
-def exit_within(seconds: float, code: int = 0) -> None:
-    """End the process after this time, unless it has ended by itself.
-
-    Called when the process is on its way out and its threads have had their chance: the interpreter
-    joins threads of executors without a limit.
-    """
-    timer = threading.Timer(seconds, end_process, [code])
-    timer.daemon = True
-    timer.start()
-
-
-def end_process(code: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)

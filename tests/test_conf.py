@@ -49,6 +49,7 @@ OTHER_VALUES: dict[str, Any] = {
     "thread_stack_size": 16 * 32 * 1024,
     "greenlet_workers": 17,
     "db_idle_seconds": 18.5,
+    "drain_seconds": 19.5,
 }
 
 

@@ -20,11 +20,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.commands.runserver import Command as RunserverCommand
 from django.utils.module_loading import import_string
-from uvicorn.server import Server
 
 from ...asgi import get_asgi_application
+from ...draining import NamingServer, exit_within
 from ...monitoring import control
-from ...serving import PROTOCOL_CLASS, RunnerConfig, exit_within, is_stock_django
+from ...serving import PROTOCOL_CLASS, RunnerConfig, is_stock_django
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -182,7 +182,7 @@ class DevelopmentServer:
             self.stopped.wait(GRACEFUL_SECONDS)
 
 
-class PromptServer(Server):
+class PromptServer(NamingServer):
     """uvicorn's server, for a developer who has pressed Ctrl-C and waits."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
