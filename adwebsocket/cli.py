@@ -69,7 +69,7 @@ HELP_SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "timeout_keep_alive": ("SECONDS", "Close an idle HTTP connection after so long."),
         "timeout_graceful_shutdown": (
             "SECONDS",
-            "At the end, give connections so long to finish. Default: "
+            "At the end, when sockets have been closed, give views so long to finish. Default: "
             f"{GRACEFUL_SECONDS}, with --reload {GRACEFUL_SECONDS_WITH_RELOAD}.",
         ),
     },

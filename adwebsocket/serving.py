@@ -26,9 +26,9 @@ from .caller import places_of
 from .descriptors import DescriptorGauge
 from .draining import (
     STRAGGLER_SECONDS,
+    Deadline,
     NamingServer,
     await_end,
-    call_within,
     close_connections,
     end_process,
     exit_within,
@@ -149,6 +149,7 @@ class RunnerServer(NamingServer):
         self.descriptors = DescriptorGauge()
         self.is_paused = False
         self.uncounted = 0
+        self.deadline: Deadline | None = None
         self.listeners: list[socket.socket] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -241,7 +242,7 @@ class RunnerServer(NamingServer):
             seconds = self.longest_end()
             if seconds is not None:
                 loop = asyncio.get_running_loop()
-                call_within(seconds, self.end_by_force, loop, sig)
+                self.deadline = Deadline(seconds, self.end_by_force, loop, sig)
         elif self.config.workers > 1 or self.config.should_reload:
             # Ctrl-C and systemd may reach the whole group of processes, and the parent passes them
             # on: that is one wish and not two. The parent sees to the second.
@@ -254,27 +255,44 @@ class RunnerServer(NamingServer):
         super().handle_exit(sig, frame)
 
     def longest_end(self) -> float | None:
-        """Give the seconds in which the server ends unless something blocks its event loop."""
-        patience = self.config.timeout_graceful_shutdown
-        if patience is None:
-            return None
+        """Give the seconds in which the open sockets are closed and the server ends, None for any.
+
+        It takes longer only where something blocks the event loop.
+        """
         drain_seconds: float = getattr(self.config, "drain_seconds", 0.0)
-        return drain_seconds + patience + 2 * STRAGGLER_SECONDS + SPARE_SECONDS
+        rest = self.longest_rest()
+        return None if rest is None else drain_seconds + rest
+
+    def longest_rest(self) -> float | None:
+        """Give the seconds in which the server ends when the last socket has been closed."""
+        patience = self.config.timeout_graceful_shutdown
+        return None if patience is None else patience + 2 * STRAGGLER_SECONDS + SPARE_SECONDS
+
+    def is_in_hurry(self) -> bool:
+        """Tell whether to leave the rest to uvicorn; else the loop is alive and gets its time."""
+        rest = self.longest_rest()
+        if self.deadline is not None and rest is not None:
+            self.deadline.extend(rest)
+        return self.force_exit
 
     def end_by_force(self, loop: asyncio.AbstractEventLoop, sig: int) -> None:
         """Say what is in the way of the end, and end the process. In a thread of its own."""
-        stand = places_of(sys._current_frames().get(threading.main_thread().ident or 0))
-        logger.error("The server does not come to its end, and is cut off. It stands at %s", stand)
-        log_running_views(loop)
-        remove_unix_socket(self.config.uds)
-        end_process(128 + sig)
+        # The log may be what hangs.
+        Deadline(STRAGGLER_SECONDS, os._exit, 128 + sig)
+        try:
+            remove_unix_socket(self.config.uds)
+            stand = places_of(sys._current_frames().get(threading.main_thread().ident or 0))
+            logger.error("The server does not end, and is cut off. It stands at %s", stand)
+            log_running_views(loop)
+        finally:
+            end_process(128 + sig)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for listener in [*self.listeners, *(sockets or ()), *self.servers]:
+        for listener in [*self.servers, *self.listeners, *(sockets or ())]:
             listener.close()
         connections = self.server_state.connections
         seconds = getattr(self.config, "drain_seconds", 0.0)
-        await close_connections(connections, seconds, lambda: self.force_exit)
+        await close_connections(connections, seconds, self.is_in_hurry)
         await super().shutdown(sockets)
         await await_end(self.server_state.tasks)
         if self.config.workers == 1 and not self.config.should_reload:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.supervisors import ChangeReload, Multiprocess, multiprocess
 
-from .draining import call_within
+from .draining import Deadline
 from .listening import STARTUP_FAILURE, remove_unix_socket
 from .serving import SPARE_SECONDS, RunnerServer
 
@@ -269,4 +269,4 @@ class RunnerReload(ChangeReload):  # type: ignore[misc,valid-type]
         """Kill the process if it does not end as it should."""
         seconds = RunnerServer(self.config).longest_end()
         if seconds is not None:
-            call_within(seconds + SPARE_SECONDS, self.process.kill)
+            Deadline(seconds + SPARE_SECONDS, self.process.kill)

@@ -10,7 +10,6 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import pytest
-from uvicorn.supervisors import multiprocess
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect, unix_connect
 
@@ -419,10 +418,6 @@ class TestWorkers:
         assert result.returncode == 3
         assert "Address already in use" in result.stdout
 
-    @pytest.mark.skipif(
-        not hasattr(multiprocess, "STARTUP_FAILURE"),
-        reason="this uvicorn restarts a worker for ever that cannot start",
-    )
     def test_application_that_cannot_be_loaded_ends_the_runner(self, plain: Path) -> None:
         arguments = ["plain:nosuch", "--workers", "2", "--port", "0"]
         result = run(["-m", "adwebsocket", *arguments], cwd=plain)

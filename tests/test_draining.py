@@ -211,7 +211,7 @@ def test_view_that_blocks_the_event_loop_does_not_keep_the_server(tmp_path: Path
         assert server.wait_for_exit() == 128 + signal.SIGTERM
         output = server.output()
     place = place_of(tmp_path, "blocking")
-    assert f"The server does not come to its end, and is cut off. It stands at {place}" in output
+    assert f"The server does not end, and is cut off. It stands at {place}" in output
     assert f"Still running: /blocking at {place}" in output
 
 
@@ -248,6 +248,24 @@ def test_sockets_are_closed_bit_by_bit_and_a_second_signal_ends_at_once(tmp_path
         for peer in peers:
             with contextlib.suppress(ServerGone, ConnectionResetError):
                 raise AssertionError(f"got {peer.read_frame()}")
+
+
+def test_stock_uvicorn_with_our_class_closes_sockets_at_once(tmp_path: Path) -> None:
+    write_project(tmp_path, {"mysite/urls.py": URLS}, settings="WEBSOCKET_DRAIN_SECONDS = 36_000")
+    options = ["--factory", "--ws", "adwebsocket:WebSocketProtocol", "--port", "{port}"]
+    with (
+        serve(
+            ["-m", "uvicorn", "adwebsocket.asgi:get_asgi_application", *options],
+            cwd=tmp_path,
+            env={"DJANGO_SETTINGS_MODULE": "mysite.settings"},
+        ) as server,
+        peers_of(server, ["/echo"] * 20) as peers,
+    ):
+        server.send_signal(signal.SIGTERM)
+        for peer in peers:
+            assert peer.read_close().code == 1012
+            peer.send(close_frame(1012))
+        assert server.wait_for_exit() == -signal.SIGTERM
 
 
 def test_sockets_are_closed_at_once_where_nothing_else_is_wanted(tmp_path: Path) -> None:

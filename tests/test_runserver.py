@@ -264,6 +264,7 @@ class TestReload:
         ):
             assert client.recv(timeout=DEADLINE) == "in the view"
             change_hello(server, project, "changed")
+            assert "Still running: /stubborn at " in server.output()
 
     def test_hanging_http_view_is_not_waited_for(self, project: Path) -> None:
         with (
@@ -312,6 +313,18 @@ class TestEnd:
             server.interrupt_all()
             assert server.wait_for_exit() == 0
             assert "Traceback" not in server.output()
+
+    def test_view_that_hangs_is_named(self, project: Path) -> None:
+        with (
+            runserver(project, "--noreload") as server,
+            connect(server.url("ws", "/stubborn"), proxy=None) as client,
+        ):
+            assert client.recv(timeout=DEADLINE) == "in the view"
+            server.interrupt_all()
+            assert server.wait_for_exit() == 0
+            (line,) = [line for line in server.output().splitlines() if "/stubborn at " in line]
+            assert line.startswith("Still running: /stubborn at ")
+            assert f"{project / 'mysite/urls.py'}:" in line
 
     @pytest.mark.parametrize("arguments", [[], ["--noreload"]], ids=["reload", "noreload"])
     def test_sigterm_ends_it_while_a_view_hangs(self, project: Path, arguments: list[str]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import pytest
+from uvicorn.config import Config
 
 from tests.hostile.wire import TEXT, Peer, close_frame, frame
 from tests.processes import DEADLINE, ServerProcess, run, serve, wait_until, write_project
@@ -183,6 +185,10 @@ def test_second_signal_ends_workers_at_once(project: Path) -> None:
         assert all(map(has_ended, peers))
 
 
+@pytest.mark.skipif(
+    "timeout_worker_healthcheck" not in signature(Config).parameters,
+    reason="this uvicorn has five seconds of patience, whatever one says",
+)
 def test_worker_that_hangs_on_its_way_out_is_killed(project: Path) -> None:
     options = ["--workers", "2", "--timeout-worker-healthcheck", "1"]
     with adwebsocket(project, *options) as server, peers_of_both_workers(server) as peers:

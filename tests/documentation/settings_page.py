@@ -50,6 +50,7 @@ GROUPS = {
         "ping_timeout",
         "send_timeout",
         "close_timeout",
+        "drain_seconds",
     ],
     "How views run": [
         "sync_runner",

@@ -179,7 +179,8 @@ class DevelopmentServer:
         """Close the open sockets; wait a moment for their peers to agree, and no longer."""
         if self.server is not None:
             self.server.should_exit = True
-            self.stopped.wait(GRACEFUL_SECONDS)
+            # A little more, in which the views that hang are named.
+            self.stopped.wait(GRACEFUL_SECONDS + STRAGGLER_SECONDS / 2)
 
 
 class PromptServer(NamingServer):
