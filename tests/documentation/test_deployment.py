@@ -21,6 +21,7 @@ from django.urls import path
 
 from adwebsocket.cli import GRACEFUL_SECONDS
 from adwebsocket.cli import main as command
+from adwebsocket.conf import Settings
 from tests.processes import DEADLINE
 
 from .pages import DOCS, blocks
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = DOCS / "deploy.md"
+# As the page has it.
+LONGEST_END = Settings().drain_seconds + GRACEFUL_SECONDS + 5
 INSTRUCTIONS = {"CMD", "COPY", "ENV", "EXPOSE", "FROM", "RUN", "USER", "WORKDIR"}
 
 (UNIT,) = blocks(PAGE, "ini")
@@ -67,7 +70,7 @@ class TestUnit:
         service = parser["Service"]
         options = options_of(service["ExecStart"].split())
         assert options["uds"] == f"/run/{service['RuntimeDirectory']}/socket"
-        assert int(service["TimeoutStopSec"]) > GRACEFUL_SECONDS
+        assert int(service["TimeoutStopSec"]) > LONGEST_END
 
     def test_is_understood_by_systemd(self, tmp_path: Path) -> None:
         program = shutil.which("systemd-analyze")
@@ -108,7 +111,7 @@ class TestDockerfile:
 
     def test_is_given_longer_to_stop_than_views_are_to_end(self) -> None:
         (seconds,) = re.findall(r"--stop-timeout (\d+)", PAGE.read_text())
-        assert int(seconds) > GRACEFUL_SECONDS
+        assert int(seconds) > LONGEST_END
 
 
 class TestManifests:
@@ -140,7 +143,7 @@ class TestManifests:
     def test_pod_is_given_longer_than_its_sleep_and_its_views_take(self) -> None:
         program, seconds = CONTAINER["lifecycle"]["preStop"]["exec"]["command"]
         assert program == "sleep"
-        least = int(seconds) + GRACEFUL_SECONDS
+        least = int(seconds) + LONGEST_END
         assert POD["terminationGracePeriodSeconds"] > least
 
     def test_command_is_that_of_the_image(self) -> None:
