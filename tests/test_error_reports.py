@@ -93,6 +93,20 @@ def failing_middleware(
     return fail
 
 
+def mail_settings() -> dict[str, Any]:
+    """Give what this version of Django wants to hear of mails and who gets them."""
+    admin = "admin@example.com"
+    backend = "django.core.mail.backends.locmem.EmailBackend"
+    return {
+        "ADMINS": [admin if django.VERSION >= (6, 0) else ("Admin", admin)],
+        **(
+            {"MAILERS": {"default": {"BACKEND": backend}}}
+            if django.VERSION >= (6, 1)
+            else {"EMAIL_BACKEND": backend}
+        ),
+    }
+
+
 class Reports:
     """What has been heard of faults.
 
@@ -125,12 +139,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reports]:
     logger.addHandler(handler)
     logger.addFilter(reports)
     got_request_exception.connect(reports.take_signal)
-    admin = "admin@example.com"
-    with override_settings(
-        ADMINS=[admin if django.VERSION >= (6, 0) else ("Admin", admin)],
-        EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend",
-        ROOT_URLCONF=__name__,
-    ):
+    with override_settings(ROOT_URLCONF=__name__, **mail_settings()):
         yield reports
     got_request_exception.disconnect(reports.take_signal)
     logger.removeFilter(reports)

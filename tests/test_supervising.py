@@ -36,7 +36,7 @@ def echo(request):
         request.websocket.send(message)
 
 
-@require_websocket
+@require_websocket(runner="thread")
 def deaf(request):
     request.websocket.send(str(os.getpid()))
     time.sleep(10_000)
