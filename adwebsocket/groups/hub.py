@@ -230,6 +230,15 @@ class Hub:
         """Count the memberships in all groups. From any thread."""
         return sum(len(roster.members) for roster in list(self._rosters.values()))
 
+    def count_waiting(self) -> int:
+        """Count the messages that wait for slow members. From any thread."""
+        return sum(
+            membership.count_waiting()
+            for roster in list(self._rosters.values())
+            for membership in list(roster.members.values())
+            if not membership.keeps_up
+        )
+
     def roster_changed(self, roster: Roster) -> None:
         """Take note that a member has come or gone; the last one takes the subscription along."""
         if not roster.members and self._rosters.get(roster.group) is roster:

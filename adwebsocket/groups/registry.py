@@ -19,6 +19,7 @@ from django.utils.module_loading import import_string
 from ..accounts import close_sockets_of
 from ..conf import get_settings
 from .base import Backend
+from .counts import counts
 from .hub import Hub
 from .options import read_config
 
@@ -73,6 +74,24 @@ async def stop_hub() -> None:
 def all_hubs() -> list[Hub]:
     """Give the hubs of all event loops. From any thread."""
     return list(_hubs.values())
+
+
+def statistics() -> dict[str, Any]:
+    """Give what groups do in this process, for ``adwebsocket.stats()``. From any thread."""
+    hubs = all_hubs()
+    return {
+        "groups": len({group for hub in hubs for group in hub.groups()}),
+        "members": sum(hub.count_members() for hub in hubs),
+        "waiting": sum(hub.count_waiting() for hub in hubs),
+        "published_total": counts.published,
+        "unpublished_total": dict(counts.unpublished),
+        "received_total": counts.received,
+        "delivered_total": counts.delivered,
+        "dropped_total": dict(counts.dropped),
+        "skipped_total": dict(counts.skipped),
+        "gaps_total": counts.gaps,
+        "reconnects_total": counts.reconnects,
+    }
 
 
 def _close_sockets_of_user(order: Closing) -> None:

@@ -21,6 +21,7 @@ from ..async_websocket import AsyncWebSocket
 from ..caller import place_in_project
 from ..connection_state import open_connections
 from ..database import ASYNC_POOL_NAME, async_pool_load
+from ..groups import registry as groups
 from ..transport.lag import loop_watches
 from ..transport.tally import tally
 from ..view_runners import total_load
@@ -37,10 +38,10 @@ _STUCK_SECONDS: Final = 1.0
 OWN_KEYS: Final = frozenset(
     {
         *("pid", "version", "uptime", "connections", "threads", "greenlets", "async_pool"),
-        *("queues", "messages", "bytes", "handshakes", "closes", "loop", "database"),
+        *("queues", "messages", "bytes", "handshakes", "closes", "loop", "database", "groups"),
     }
 )
-_sections: dict[str, Callable[[], Any]] = {}
+_sections: dict[str, Callable[[], Any]] = {"groups": groups.statistics}
 
 # Whose threads hold database connections, by how their names begin.
 _HOLDERS: Final = {

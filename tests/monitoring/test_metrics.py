@@ -33,6 +33,8 @@ def busy() -> dict[str, Any]:
     numbers["messages"] = {"in": 2**40, "out": 5}
     numbers["handshakes"] = {"accepted": 9, "refused": {"404": 1}, "refused_by": {"response": 1}}
     numbers["closes"]["client"] = {"1001": 4}
+    for name in ("unpublished", "dropped", "skipped"):
+        numbers["groups"][f"{name}_total"] = {"reason": 1}
     numbers["database"]["pools"] = {"default": {"open": 4, "in_use": 1}}
     return numbers
 

@@ -18,6 +18,7 @@ from django.urls import path
 import adwebsocket
 from adwebsocket import accept_websocket, require_websocket
 from adwebsocket.asgi import ASGIApplication
+from adwebsocket.groups import registry
 from adwebsocket.monitoring import statistics
 from adwebsocket.monitoring.statistics import add_section, stats
 from tests.connections import WebSocketConversation, on_event_loop
@@ -88,7 +89,7 @@ def project() -> Iterator[None]:
 @pytest.fixture
 def sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what the test adds."""
-    monkeypatch.setattr(statistics, "_sections", {})
+    monkeypatch.setattr(statistics, "_sections", {"groups": registry.statistics})
 
 
 def converse(path: str, **scope: Any) -> WebSocketConversation:
