@@ -38,7 +38,7 @@ _STUCK_SECONDS: Final = 1.0
 OWN_KEYS: Final = frozenset(
     {
         *("pid", "version", "uptime", "connections", "threads", "greenlets", "async_pool"),
-        *("queues", "messages", "bytes", "handshakes", "closes", "loop", "database", "groups"),
+        *("queues", "messages", "bytes", "handshakes", "closes", "loop", "database"),
     }
 )
 _sections: dict[str, Callable[[], Any]] = {"groups": groups.statistics}
