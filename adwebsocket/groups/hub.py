@@ -204,7 +204,23 @@ class Hub:
 
     def receive(self, item: Envelope | Closing) -> None:
         """Take a message for a group, or the order to close sockets. From any thread."""
-        self.bridge.call(partial(self._receive, item))
+        self.bridge.call(partial(self.receive_now, item))
+
+    def receive_now(self, item: Envelope | Closing) -> None:
+        """Take a message for a group, or the order to close sockets, and deliver it on the spot."""
+        if isinstance(item, Closing):
+            self._close(item)
+            return
+        roster = self._rosters.get(item.group)
+        if roster is None:
+            return
+        counts.received += 1
+        if item.position is None:
+            roster.deliver(item)
+        elif roster.held is not None:
+            roster.held.append(item)
+        else:
+            self._deliver_in_order(roster, item)
 
     def resume(self, groups: list[str]) -> None:
         """Take note that messages of some groups may have been missed, and that is over now."""
@@ -266,21 +282,6 @@ class Hub:
         if not roster.options.history:
             return Recovery([], None, None if since is None else False)
         return await self._subscriptions.recover(roster.group, since)
-
-    def _receive(self, item: Envelope | Closing) -> None:
-        if isinstance(item, Closing):
-            self._close(item)
-            return
-        roster = self._rosters.get(item.group)
-        if roster is None:
-            return
-        counts.received += 1
-        if item.position is None:
-            roster.deliver(item)
-        elif roster.held is not None:
-            roster.held.append(item)
-        else:
-            self._deliver_in_order(roster, item)
 
     def _deliver_in_order(self, roster: Roster, envelope: Envelope) -> None:
         """Deliver a message of a history once, and look for those that are missing before it."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.test import override_settings
 
+from adwebsocket.groups.local import LocalBackend
 from adwebsocket.groups.memory import MemoryBackend
 from adwebsocket.groups.options import GroupOptions, GroupsConfig
 from tests.groups.nodes import Node
@@ -61,7 +64,25 @@ class MemorySite(Site):
         return MemoryBackend(GroupsConfig(patterns=PATTERNS))
 
 
-SITES: dict[str, Any] = {"memory": MemorySite}
+class LocalSite(Site):
+    """Processes that meet in a directory; that these share a number does not matter."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory()
+        self._settings = override_settings(WEBSOCKET_RUNTIME_DIR=self._directory.name)
+        self._settings.enable()
+        super().__init__()
+
+    def make_backend(self) -> Backend:
+        return LocalBackend(GroupsConfig(patterns=PATTERNS))
+
+    def close(self) -> None:
+        super().close()
+        self._settings.disable()
+        self._directory.cleanup()
+
+
+SITES: dict[str, Any] = {"memory": MemorySite, "local": LocalSite}
 
 
 @pytest.fixture(params=list(SITES))
