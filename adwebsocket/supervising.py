@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import Server
 
+# By which groups choose their back-end; looked up there it would take Django along.
+WORKERS_VARIABLE: Final = "ADWEBSOCKET_WORKER_COUNT"
 # Seconds before a worker is replaced that came to nothing; twice as many each time, up to the most.
 _FIRST_DELAY: Final = 1.0
 _LONGEST_DELAY: Final = 30.0
@@ -58,6 +60,7 @@ def run(config: Config) -> None:
 
 
 def run_workers(config: Config) -> None:
+    os.environ[WORKERS_VARIABLE] = str(config.workers)
     arguments: dict[str, Any] = {"sockets": [config.bind_socket()]}
     if "target" in signature(Multiprocess).parameters:  # as in uvicorn 0.36
         arguments["target"] = RunnerServer(config).run

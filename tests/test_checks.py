@@ -379,6 +379,16 @@ def test_threads_beyond_the_kernels_limits_are_w009() -> None:
     assert messages(WEBSOCKET_MAX_THREADS=limit + 1, WEBSOCKET_SYNC_RUNNER="greenlet") == {}
 
 
+def test_groups_in_memory_of_several_processes_are_w013(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    (message,) = messages(WEBSOCKET_GROUPS="memory")["W013"]
+    assert message.startswith('WEBSOCKET_GROUPS names the back-end "memory", but there are 3')
+    for fitting in ("local", "redis://localhost", None):
+        assert messages(WEBSOCKET_GROUPS=fitting) == {}
+    monkeypatch.setenv("WEB_CONCURRENCY", "1")
+    assert messages(WEBSOCKET_GROUPS="memory") == {}
+
+
 SESSIONS = ["django.contrib.sessions.middleware.SessionMiddleware"]
 
 

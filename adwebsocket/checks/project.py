@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import find_commands, load_command_class
 from django.utils.module_loading import import_string
 
 from ..alias import NAME as DWEBSOCKET
 from ..conf import read_settings
+from ..groups.options import read_config
+from ..groups.registry import explain_lonely_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -251,5 +254,26 @@ def check_atomic_requests(
             "outside of any transaction, which would last as long as the connection.",
             hint="Put transaction.atomic() around what belongs together.",
             id="adwebsocket.I003",
+        )
+    ]
+
+
+@register()
+def check_groups(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Report W013: groups within each process, where there are several."""
+    configured, _ = read_settings()
+    try:
+        backend = read_config(configured.groups).backend
+    except ImproperlyConfigured:
+        return []  # which is E002
+    warning = explain_lonely_memory(backend)
+    if warning is None:
+        return []
+    return [
+        Warning(
+            warning,
+            hint='Take "local", which is the default of several processes and needs nothing else, '
+            "or a URL of Redis.",
+            id="adwebsocket.W013",
         )
     ]

@@ -7,7 +7,9 @@ when the setting changes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -31,6 +33,8 @@ BACKENDS = {
     "local": "adwebsocket.groups.local.LocalBackend",
     "redis": "adwebsocket.groups.redis.RedisBackend",
 }
+logger = logging.getLogger("adwebsocket.groups")
+
 # Set by the runner for its workers: how many there are.
 WORKERS_VARIABLE = "ADWEBSOCKET_WORKER_COUNT"
 
@@ -98,11 +102,34 @@ def _close_sockets_of_user(order: Closing) -> None:
     close_sockets_of(order.user, order.code, order.reason)
 
 
+def count_workers() -> int:
+    """Give the number of server processes, as far as the environment tells it."""
+    for name in (WORKERS_VARIABLE, "WEB_CONCURRENCY"):
+        value = os.environ.get(name, "")
+        if value.isdecimal():
+            return int(value)
+    return 1
+
+
+def explain_lonely_memory(backend: str | None) -> str | None:
+    """Say what is wrong with the back-end ``memory`` if there are several server processes."""
+    count = count_workers()
+    if backend != "memory" or count < 2:
+        return None
+    return (
+        f'WEBSOCKET_GROUPS names the back-end "memory", but there are {count} server processes: '
+        "a message reaches the members in the process that sends it, and no others."
+    )
+
+
 def _make_backend() -> Backend:
     config = read_config(get_settings().groups)
     name = config.backend
     if name is None:
-        name = "local" if int(os.environ.get(WORKERS_VARIABLE) or 1) > 1 else "memory"
+        has_sockets = hasattr(socket, "AF_UNIX")
+        name = "local" if has_sockets and count_workers() > 1 else "memory"
+    if warning := explain_lonely_memory(name):
+        logger.warning("%s", warning)
     try:
         backend = import_string(BACKENDS.get(name, name))
     except ImportError as error:
