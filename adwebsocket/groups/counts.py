@@ -16,7 +16,8 @@ class Counts:
 
     Attributes:
         published: messages that this process has sent to groups.
-        unpublished: messages that could not be handed to the back-end, by reason.
+        unpublished: messages that could not be handed to the back-end, or to one of the processes
+            behind it, by reason.
         received: messages that came from the back-end and had members here.
         delivered: messages handed to members.
         dropped: messages that members did not get, by reason.

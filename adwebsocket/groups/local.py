@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # For a process that takes nothing, and for answers. A loop that is busy for longer is ill.
 TIMEOUT = 2.0
+_ROOM_FOR_POSITION = 100
 
 
 class LocalBackend(Backend):
@@ -68,28 +69,31 @@ class LocalBackend(Backend):
     def publish(self, item: Envelope | Closing) -> None:
         """Write a message to all server processes."""
         options = self._history_options(item)
+        frame = self._pack(item)
         try:
             with self._lock:
                 self._links.drain()  # what async code has left
                 if options is None:
-                    self._send(item)
+                    self._offer(frame, item)
                     self._links.drain()
                     return
                 assert isinstance(item, Envelope)
                 with self._history.turn():
                     # In the history first: should this process die now, all find it there.
-                    self._send(self._history.append(item, options))
+                    item = self._history.append(item, options)
+                    self._offer(self._pack(item), item)
                     self._links.drain()
         except OSError as error:
             raise _unavailable(error) from error
 
     async def apublish(self, item: Envelope | Closing) -> None:
         """Do the same, at once where nobody has to be waited for."""
+        frame = self._pack(item)
         rest: Callable[[], None] = partial(self.publish, item)
         if self._history_options(item) is None and self._lock.acquire(blocking=False):
             try:
                 if not self._links.waiting:
-                    self._send(item)
+                    self._offer(frame, item)
                     if not self._links.waiting:
                         return
                     rest = self._drain
@@ -135,10 +139,13 @@ class LocalBackend(Backend):
         options = self.config.options_of(item.group)
         return options if options.history else None
 
-    def _send(self, item: Envelope | Closing) -> None:
+    def _pack(self, item: Envelope | Closing) -> bytes:
         frame = pack(MESSAGE, encode(item, self.place.tag))
-        if len(frame) > self.longest:
+        if len(frame) > self.longest - _ROOM_FOR_POSITION:
             raise ValueError(f"a message with its key may have {self.longest} bytes")
+        return frame
+
+    def _offer(self, frame: bytes, item: Envelope | Closing) -> None:
         self._links.offer(frame, item.group if isinstance(item, Envelope) else None)
 
     def _drain(self) -> None:
