@@ -204,6 +204,7 @@ def test_two_people_talk_and_a_reload_shows_what_was_said(
         bob.say("Hello Ada")
         for person in (ada, bob):
             person.wait_for_messages(("ada", "Hello Bob"), ("bob", "Hello Ada"))
+            person.wait(lambda person=person: person.read("#people li") == ["ada", "bob"], "both")
         ada.browser.refresh()
         ada.wait_for_messages(("ada", "Hello Bob"), ("bob", "Hello Ada"))
 

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.test import SimpleTestCase, TestCase
 from django.urls import reverse
 
+from adwebsocket import groups
 from adwebsocket.testing import WebSocketClient
 
 from . import sockets
@@ -217,20 +218,22 @@ class RoomTest(TestCase):
 
     def test_news_from_outside_of_the_sockets_come_too(self):
         ada = self.enter("ada")
-        sockets.send_to_all("lobby", "news")
+        groups.send(sockets.group_of("lobby"), "news")
         self.assertEqual(ada.receive(), "news")
 
     def test_who_has_two_pages_open_is_one_person(self):
         for name, room in (("ada", "lobby"), ("ada", "garden"), ("grace", "garden")):
             self.enter(name, room)
-        self.assertEqual(sockets.people_online(), 2)
+        with WebSocketClient().websocket(reverse("room_ticker", args=["lobby"])) as ws:
+            told = ws.receive_json()
+        self.assertEqual((told["online"], told["here"]), (2, ["ada"]))
 
-    def test_an_empty_room_is_forgotten(self):
+    def test_who_leaves_is_gone(self):
         ada = self.enter("ada")
-        self.assertIn("lobby", sockets.clients)
+        self.assertEqual(groups.members(sockets.group_of("lobby")), ["ada"])
         ada.close()
         self.doCleanups()
-        self.assertNotIn("lobby", sockets.clients)
+        self.assertEqual(groups.count(sockets.group_of("lobby")), 0)
 
 
 class TickerTest(SimpleTestCase):
@@ -240,4 +243,4 @@ class TickerTest(SimpleTestCase):
         with self.client.websocket(reverse("ticker")) as ws:
             told = ws.receive_json()
         self.assertIsNotNone(datetime.fromisoformat(told["time"]).tzinfo)
-        self.assertEqual(told["online"], 0)
+        self.assertEqual((told["online"], told["here"]), (0, []))

@@ -14,5 +14,6 @@ urlpatterns = [
     re_path(rf"^room/{ROOM}/$", views.room, name="room"),
     re_path(rf"^ws/room/{ROOM}/$", sockets.room, name="room_socket"),
     path("ws/ticker/", sockets.ticker, name="ticker"),
+    re_path(rf"^ws/ticker/{ROOM}/$", sockets.ticker, name="room_ticker"),
     path("lower-case/", sockets.lower_case, name="lower_case"),
 ]

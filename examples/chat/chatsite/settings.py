@@ -43,6 +43,10 @@ MIDDLEWARE = [
 ROOT_URLCONF = "chatsite.urls"
 ASGI_APPLICATION = "chatsite.asgi.application"
 
+# What carries messages between the sockets of a room. None takes what fits the server: memory for
+# one process, unix sockets between several. A URL of Redis connects any number of machines.
+WEBSOCKET_GROUPS = os.environ.get("CHAT_GROUPS")
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
