@@ -174,6 +174,8 @@ urlpatterns = [
         (DOCS / "runners.md", "clock"),
         (DOCS / "runners.md", "report"),
         (DOCS / "runners.md", "room"),
+        (DOCS / "groups.md", "room_before"),
+        (DOCS / "groups.md", "room_after"),
     ]
 ] + [
     path("countdown/", run_blocks(DOCS / "sync-views.md")["countdown"], {"seconds": 1}),
@@ -314,6 +316,26 @@ def test_room_goes_on_while_a_slow_client_holds_up_who_sends_to_it(
         for peer in (slow, first, second):
             assert [await peer.message() for _ in range(6)] == [text] * 6
         for peer in (slow, first, second):
+            peer.disconnect()
+            await peer.finished()
+
+    converse()
+
+
+@pytest.mark.parametrize("name", ["room_before", "room_after"])
+def test_list_of_clients_and_group_do_the_same(application: ASGIApplication, name: str) -> None:
+    @on_event_loop
+    async def converse() -> None:
+        peers = [await open_peer(WebSocketConversation(application, f"/{name}/")) for _ in range(3)]
+        # Who is in is not told: the own message says so.
+        for index, peer in enumerate(peers):
+            peer.send(f"{index}")
+            while await peer.message() != f"{index}":
+                pass
+        peers[0].send("hello")
+        for peer in peers:
+            while await peer.message() != "hello":
+                pass
             peer.disconnect()
             await peer.finished()
 
