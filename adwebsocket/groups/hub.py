@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..exceptions import ConnectionClosed
 from ..protocol.codes import CloseCode
 from ..transport.bridge import get_bridge
-from .base import GroupsUnavailable, Recovery
+from .base import Recovery
 from .counts import counts
 from .membership import Delivery, Membership, is_behind, number_of
 from .messages import Closing, Position, check_name
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .options import GroupOptions
 
 logger = logging.getLogger("adwebsocket.groups")
+
+# Seconds for messages that others have overtaken.
+_PATIENCE: Final = 0.01
 
 
 class Joined(NamedTuple):
@@ -74,7 +77,8 @@ class Roster:
         self.members: dict[Channel, Membership] = {}
         self._forms: dict[Hashable, Hashable] = {}
         self.position: Position | None = None
-        self.held: list[Envelope] | None = None
+        # Until the first member knows where the history stands.
+        self.held: list[Envelope] | None = [] if options.history else None
         self.subscription: asyncio.Future[None]
 
     def share_form(self, form: Hashable) -> Hashable:
@@ -191,6 +195,7 @@ class Hub:
             raise closed(channel)
         if roster.position is None:
             roster.position = recovery.position
+            self._release(roster)
         membership.begin(recovery)
         return Joined(recovery.position, recovery.recovered)
 
@@ -215,7 +220,7 @@ class Hub:
         if roster is None:
             return
         counts.received += 1
-        if item.position is None:
+        if item.position is None or not roster.options.history:
             roster.deliver(item)
         elif roster.held is not None:
             roster.held.append(item)
@@ -308,19 +313,31 @@ class Hub:
             self._spawn(self._fill_gap(roster, roster.position))
 
     async def _fill_gap(self, roster: Roster, since: Position) -> None:
-        try:
-            recovery = await self._subscriptions.recover(roster.group, since)
-        except GroupsUnavailable as error:
-            logger.warning("What the group %s has missed cannot be read: %s", roster.group, error)
-            recovery = Recovery([], None, False)
+        # What two senders sent may overtake each other on its way here.
+        await asyncio.sleep(_PATIENCE)
+        if not _is_gapless(since, roster.held or []):
+            try:
+                recovery = await self._subscriptions.recover(roster.group, since)
+            except Exception as error:  # whatever it is, those who wait must not do so for ever
+                logger.warning("What %s has missed cannot be read: %s", roster.group, error)
+                recovery = Recovery([], None, False)
+            if not recovery.recovered:
+                self._report_gap(roster)
+                roster.position = None
+            for envelope in recovery.envelopes:
+                if is_behind(envelope.position, roster.position):
+                    roster.position = envelope.position
+                    roster.deliver(envelope)
+        self._release(roster)
+
+    def _release(self, roster: Roster) -> None:
+        """Deliver what was held, as far as nothing is missing in between."""
         held, roster.held = roster.held or [], None
-        if not recovery.recovered:
-            self._report_gap(roster)
-            roster.position = None
-        for envelope in [*recovery.envelopes, *held]:
-            if is_behind(envelope.position, roster.position):
-                roster.position = envelope.position
-                roster.deliver(envelope)
+        for envelope in sorted(held, key=_offset_of):
+            if roster.held is None:
+                self._deliver_in_order(roster, envelope)
+            else:
+                roster.held.append(envelope)
 
     def _report_gap(self, roster: Roster) -> None:
         counts.gaps += 1
@@ -334,6 +351,20 @@ class Hub:
         roster = self._rosters.get(order.group or "")
         for membership in list(roster.members.values()) if roster else ():
             membership.channel.close(order.code, order.reason)
+
+
+def _offset_of(envelope: Envelope) -> int:
+    return 0 if envelope.position is None else envelope.position.offset
+
+
+def _is_gapless(since: Position, envelopes: list[Envelope]) -> bool:
+    """Tell whether messages are all that follow a position, in whichever order."""
+    numbers = sorted({_offset_of(envelope) for envelope in envelopes})
+    return (
+        bool(numbers)
+        and {each.position.epoch for each in envelopes if each.position} == {since.epoch}
+        and numbers == list(range(since.offset + 1, numbers[-1] + 1))
+    )
 
 
 def _read_position(since: str | int | None) -> Position | int | None:

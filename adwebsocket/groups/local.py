@@ -117,9 +117,12 @@ class LocalBackend(Backend):
         return LocalSubscriptions(self, hub)
 
     def recover(self, group: str, since: Position | int | None) -> Recovery:
-        """Read the history of a group. May wait for other processes."""
-        with self._history.turn():
-            return self._history.since(group, since)
+        """Read the history of a group; raises ``GroupsUnavailable``. May wait for processes."""
+        try:
+            with self._history.turn():
+                return self._history.since(group, since)
+        except OSError as error:
+            raise _unavailable(error) from error
 
     def close(self) -> None:
         """Hang up, and close the file of histories."""
