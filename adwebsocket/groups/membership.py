@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,14 +26,24 @@ if TYPE_CHECKING:
     from .options import GroupOptions
 
 # Names this process among all that share a back-end.
-PROCESS_TOKEN: Final = secrets.token_hex(8)
+_token = secrets.token_hex(8)
 _numbers: Final = itertools.count(1)
+
+
+def _take_another_token() -> None:
+    """Tell the members of a child process from those of its parent, which have the same numbers."""
+    global _token
+    _token = secrets.token_hex(8)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_take_another_token)
 
 
 def number_of(address: str | None) -> int | None:
     """Give the number of a member of this process, None where it is of another one."""
     token, _, number = (address or "").partition(".")
-    return int(number) if token == PROCESS_TOKEN else None
+    return int(number) if token == _token else None
 
 
 class Delivery:
@@ -191,7 +202,7 @@ class Membership:
     @property
     def address(self) -> str:
         """Name the member to all processes."""
-        return f"{PROCESS_TOKEN}.{self.number}"
+        return f"{_token}.{self.number}"
 
     def prepare(self, envelope: Envelope) -> Any:
         """Give what the channel writes, for all members of this form."""

@@ -421,7 +421,41 @@ groups.send("room", "after")
 """
 
 
+FORKING_WITH_MEMBERS = """\
+import os
+
+from adwebsocket.groups.hub import Roster
+from adwebsocket.groups.membership import Membership
+from adwebsocket.groups.options import GroupOptions
+
+
+class Nowhere:
+    form = None
+
+
+def tell_address():
+    roster = Roster(None, "room", GroupOptions())
+    member = Membership(roster, Nowhere(), None, None, None, wants_positions=False)
+    print(member.address, flush=True)
+
+
+for child in range(2):
+    if not os.fork():
+        tell_address()
+        os._exit(0)
+    os.wait()
+tell_address()
+"""
+
+
 class TestFork:
+    def test_members_of_children_have_addresses_of_their_own(self, tmp_path: Path) -> None:
+        result = run(["-c", FORKING_WITH_MEMBERS], cwd=tmp_path)
+        assert result.returncode == 0, result.stdout
+        addresses = result.stdout.split()
+        assert len(set(addresses)) == 3
+        assert {address.partition(".")[2] for address in addresses} == {"1"}
+
     def test_children_have_connections_of_their_own(
         self, site: ImpatientSite, directory: Path, settings_key: str
     ) -> None:
