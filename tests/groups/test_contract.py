@@ -235,6 +235,24 @@ class TestHistory:
             {"group": "kept.room", "position": f"{epoch}-2", "base64": "AA=="},
         ]
 
+    def test_messages_of_all_senders_have_one_order_on_all_nodes(self, site: Site) -> None:
+        nodes = [site.node() for _ in range(3)]
+        members = [node.join("kept.room") for node in nodes]
+
+        def send_all(node: Node) -> None:
+            for number in range(100):
+                node.backend.publish(Envelope("kept.room", f"{nodes.index(node)} {number}"))
+
+        threads = [threading.Thread(target=send_all, args=[node]) for node in nodes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for member in members:
+            wait_until(lambda member=member: len(member.received) == 300, "300 messages")
+        assert members[0].received == members[1].received == members[2].received
+        assert len(set(members[0].received)) == 300
+
     def test_nothing_is_lost_or_twice_while_members_come_and_go(self, site: Site) -> None:
         nodes = [site.node(), site.node()]
         total = 400
