@@ -44,19 +44,32 @@ def listen(kind: str) -> tuple[socket.socket, Path]:
     path = runtime_directory() / f"{os.getpid()}.{kind}"
     if path.exists():
         raise OSError(errno.EADDRINUSE, f"somebody listens at {path} already")
+    return listen_at(path), path
+
+
+def listen_at(path: Path, backlog: int = 128) -> socket.socket:
+    """Listen at a path, which is there as soon as it can be connected to.
+
+    Arguments:
+        path: where nobody listens.
+        backlog: connections that may wait to be accepted.
+
+    Raises:
+        OSError: the socket cannot be made.
+    """
     # Under another name until it listens: one that does not is taken for left behind.
-    unfinished = path.with_suffix(f".{kind}-")
+    unfinished = path.with_suffix(f"{path.suffix}-")
     unfinished.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     try:
         listening.bind(str(unfinished))
-        listening.listen()
+        listening.listen(backlog)
         unfinished.rename(path)
     except BaseException:
         listening.close()
         unfinished.unlink(missing_ok=True)
         raise
-    return listening, path
+    return listening
 
 
 def find_neighbours(kind: str) -> list[Neighbour]:
@@ -70,11 +83,12 @@ def find_neighbours(kind: str) -> list[Neighbour]:
     return sorted(
         Neighbour(int(path.stem), path)
         for path in runtime_directory().glob(f"*.{kind}")
-        if path.stem.isdecimal() and not _remove_if_left_behind(path)
+        if path.stem.isdecimal() and not remove_if_left_behind(path)
     )
 
 
-def _remove_if_left_behind(path: Path) -> bool:
+def remove_if_left_behind(path: Path) -> bool:
+    """Remove a socket at which nobody listens; tell whether it is gone."""
     with socket.socket(socket.AF_UNIX) as probe:
         # A process that hangs has a full queue, in which a caller would wait.
         probe.setblocking(False)

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..neighbours import listen_at, remove_if_left_behind
 from ..runtime_directory import runtime_directory
 from .messages import deployment_tag
 
@@ -71,18 +72,8 @@ class Place:
         """
         self.directory = runtime_directory()
         path = self.directory / f"{os.getpid()}-{secrets.token_hex(4)}{self._suffix}"
-        # Under its own name only when it listens: what refuses connections would be removed.
-        unfinished = path.with_suffix(".new")
-        listener = socket.socket(socket.AF_UNIX)
-        try:
-            listener.setblocking(False)
-            listener.bind(str(unfinished))
-            listener.listen(_BACKLOG)
-            unfinished.rename(path)
-        except BaseException:
-            listener.close()
-            unfinished.unlink(missing_ok=True)
-            raise
+        listener = listen_at(path, _BACKLOG)
+        listener.setblocking(False)
         return listener, path
 
     def fingerprint(self) -> tuple[int, int, int] | None:
@@ -131,10 +122,7 @@ class Place:
     def sweep(self) -> None:
         """Remove the sockets of processes that were killed."""
         for name in self.names():
-            with contextlib.suppress(BlockingIOError):
-                connection = self.connect(name)
-                if connection is not None:
-                    connection.close()
+            remove_if_left_behind(self.directory / name)
 
 
 class EveryMinute:
