@@ -29,6 +29,7 @@ GROUPS = {
     "Who gets in": [
         "accept_all",
         "allowed_origins",
+        "close_on_logout",
         "max_connections",
         "max_connections_per_ip",
         "max_header_size",
@@ -36,6 +37,7 @@ GROUPS = {
         "close_on_logout",
     ],
     "Messages": [
+        "rate_limit",
         "max_message_size",
         "max_frame_size",
         "max_fragments",
@@ -66,7 +68,7 @@ GROUPS = {
         "runtime_dir",
     ],
 }
-OTHERS = "Others"
+OTHERS = "Groups, processes and the rest"
 
 _KINDS: dict[Any, str] = {
     NoneType: "`None`",
@@ -93,6 +95,7 @@ def as_cell(text: str) -> str:
     for index, part in enumerate(prose_and_code):
         if index % 2 == 0:
             part = re.sub(r"\b(None|True|False)\b", r"`\1`", part.replace("*", r"\*"))
+            part = re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", part)
         prose_and_code[index] = part.replace("|", r"\|")
     return "`".join(prose_and_code)
 

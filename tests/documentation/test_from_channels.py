@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unittest
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +133,14 @@ def test_room_is_reached_from_within_and_from_without(application: Application) 
                     assert await peer.message() == "good morning"
 
     converse()
+
+
+@pytest.mark.parametrize("side", [CONSUMERS, VIEWS], ids=["Channels", "adwebsocket"])
+def test_its_test_passes(project: None, side: dict[str, Any]) -> None:
+    tests = unittest.defaultTestLoader.loadTestsFromTestCase(side["ShoutTest"])
+    result = tests.run(unittest.TestResult())
+    assert result.testsRun == 1
+    assert (result.errors, result.failures) == ([], [])
 
 
 def test_user_of_the_session_comes_in(application: Application, logged_in: Client) -> None:
