@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from typing import TYPE_CHECKING, Any
+import secrets
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from django.test import override_settings
@@ -12,6 +14,7 @@ from adwebsocket.groups.local import LocalBackend
 from adwebsocket.groups.memory import MemoryBackend
 from adwebsocket.groups.options import GroupOptions, GroupsConfig
 from tests.groups.nodes import Node
+from tests.groups.redis_servers import redis_servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +86,42 @@ class LocalSite(Site):
 
 
 SITES: dict[str, Any] = {"memory": MemorySite, "local": LocalSite}
+class RedisSite(Site):
+    """Each back-end has connections of its own to a server, and each site a prefix."""
+
+    options: ClassVar[dict[str, Any]] = {}
+
+    def make_backend(self) -> Backend:
+        from adwebsocket.groups.redis import RedisBackend
+
+        if not self._backends:
+            self._prefix = f"test-{secrets.token_hex(4)}"
+        options = {"prefix": self._prefix, **self.options}
+        return RedisBackend(GroupsConfig("redis", self.find(), options, PATTERNS))
+
+    def find(self) -> Any:
+        """Say where Redis is."""
+        return redis_servers.single.url
+
+
+class RedisClusterSite(RedisSite):
+    options: ClassVar[dict[str, Any]] = {"cluster": True}
+
+    def find(self) -> Any:
+        return [server.url for server in redis_servers.cluster]
+
+
+SITES: dict[str, Any] = {
+    "memory": MemorySite,
+    "redis": RedisSite,
+    "redis-cluster": RedisClusterSite,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stop_redis_servers() -> Iterator[None]:
+    yield
+    redis_servers.close()
 
 
 @pytest.fixture(params=list(SITES))

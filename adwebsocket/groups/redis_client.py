@@ -1,0 +1,130 @@
+"""Commands to Redis from the threads of this process: which server they go to, and what may fail.
+
+Publishers, counts, histories and heartbeats come through here. It knows servers, connections and
+redirections, and nothing of groups. Nothing waits for longer than the time limits, and where a
+server has just failed, callers hear of it at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from .redis_errors import PASSING, Unreachable, check, kind_of, read_redirection
+from .redis_locators import find_locator
+from .redis_servers import Server
+
+if TYPE_CHECKING:
+    from .redis_scripts import Script
+    from .redis_settings import Address, RedisSettings
+
+# How often a command is sent to another server, or again to one that asks for it.
+_ATTEMPTS: Final = 5
+# Seconds before a command is sent again; longer each time.
+_PAUSE: Final = 0.05
+
+
+class Client:
+    """Everything that this process says to Redis, save subscriptions. From any thread.
+
+    Arguments:
+        settings: where Redis is.
+
+    Attributes:
+        locator: knows which server has which key.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._servers: dict[Address, Server] = {}
+        self.locator = find_locator(settings)
+
+    def run(self, key: str, script: Script, *arguments: Any) -> Any:
+        """Run a script on the server that has a key; ``arguments`` as ``EVALSHA`` takes them.
+
+        Raises:
+            Unreachable: it was not run, or perhaps it was.
+        """
+        reply = self._ask(key, "EVALSHA", script.digest, *arguments)
+        if kind_of(reply) == "NOSCRIPT":
+            reply = self._ask(key, "EVAL", script.text, *arguments)
+        return check(reply)
+
+    def ask(self, key: str, *command: Any) -> Any:
+        """Send a command to the server that has a key, and give its answer.
+
+        Raises:
+            Unreachable: none came, or it is an error.
+        """
+        return check(self._ask(key, *command))
+
+    def _ask(self, key: str, *command: Any) -> Any:
+        reply: Any = None
+        failure: Unreachable | None = None
+        target: Address | None = None
+        for attempt in range(_ATTEMPTS):
+            asking = target is not None
+            try:
+                address = target or self.locator.find(key)
+                target = None
+                commands = [("ASKING",), command] if asking else [command]
+                reply = self._server(address).talk(commands)[-1]
+            except Unreachable as error:
+                self.locator.forget()
+                if error.was_sent or not self.locator.has_choice or failure is not None:
+                    raise
+                failure = error
+                continue
+            kind = kind_of(reply)
+            if kind == "ASK":
+                target = read_redirection(reply, address)
+            elif kind == "MOVED":
+                self.locator.note_move(reply, address)
+            elif kind in PASSING:
+                self.locator.forget()
+                time.sleep(_PAUSE * 2**attempt)
+            else:
+                return reply
+            failure = None
+        return reply
+
+    def ask_all(self, commands: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        """Send many commands, each with its key, and give all answers.
+
+        Raises:
+            Unreachable: some of them got none.
+        """
+        shares: dict[Address, list[int]] = {}
+        for index, (key, _) in enumerate(commands):
+            shares.setdefault(self.locator.find(key), []).append(index)
+        replies: list[Any] = [None] * len(commands)
+        for address, indices in shares.items():
+            try:
+                answers = self._server(address).talk([commands[index][1] for index in indices])
+            except Unreachable:
+                self.locator.forget()
+                raise
+            for index, reply in zip(indices, answers, strict=True):
+                if kind_of(reply) in ("MOVED", "ASK", *PASSING):
+                    reply = self._ask(commands[index][0], *commands[index][1])
+                replies[index] = check(reply)
+        return replies
+
+    def close(self) -> None:
+        """Close all connections; the client may be used again."""
+        with self._lock:
+            servers, self._servers = list(self._servers.values()), {}
+        for server in servers:
+            server.close()
+        self.locator.close()
+
+    def _server(self, address: Address) -> Server:
+        with self._lock:
+            server = self._servers.get(address)
+            if server is None:
+                is_checked = self._settings.sentinel is not None
+                server = Server(self._settings, address, must_be_primary=is_checked)
+                self._servers[address] = server
+            return server
