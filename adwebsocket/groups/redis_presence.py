@@ -50,6 +50,7 @@ class Presence:
         self._changed: dict[str, None] = {}
         self._written: set[str] = set()
         self._has_changed = asyncio.Event()
+        self._beat_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._reporter = Reporter(float("inf"))
 
@@ -64,6 +65,10 @@ class Presence:
 
     def repeat(self) -> None:
         """Write everything again, for Redis may have lost it."""
+        self._beat_at = 0.0
+        self._note_all()
+
+    def _note_all(self) -> None:
         for group in (*self._written, *self._hub.groups()):
             self.note(group)
 
@@ -81,31 +86,31 @@ class Presence:
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
-        beat_at = keep_at = clock()
+        keep_at = clock()
         while True:
             if not self._changed and not self._written:
                 await self._has_changed.wait()
             try:
-                async with asyncio.timeout_at(beat_at):
+                async with asyncio.timeout_at(self._beat_at):
                     await self._has_changed.wait()
                     await asyncio.sleep(_GATHER)
             except TimeoutError:
                 pass
             try:
-                if clock() >= beat_at:
-                    beat_at = clock() + self._ttl * _BEAT
+                if clock() >= self._beat_at:
+                    self._beat_at = clock() + self._ttl * _BEAT
                     # The key comes before the members, which nobody would believe without it.
                     if not await self._backend.run_aside(self._beat):
-                        self.repeat()
+                        self._note_all()
                 if clock() >= keep_at:
                     keep_at = clock() + _KEEP / 3
-                    self.repeat()
+                    self._note_all()
                 await self._write()
             except Exception as error:
                 if not isinstance(error, Unreachable):
                     logger.exception("who is in groups cannot be written")
                 self._reporter.report("away", "Redis does not learn who is in groups: %s", error)
-                beat_at = clock() + min(1.0, self._ttl * _BEAT)
+                self._beat_at = 0.0
                 await asyncio.sleep(min(1.0, self._ttl * _BEAT))
             else:
                 self._reporter.forget()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -175,8 +176,12 @@ def read_settings(config: GroupsConfig) -> RedisSettings:
         raise _wrong("a Redis Cluster has no other database than 0")
     for each in (arguments, asking):
         if each.get("ssl"):
+            each.update(tls)
             # Before redis-py 6 a certificate might be anybody's.
-            each.update({"ssl_check_hostname": each.get("ssl_cert_reqs") != "none", **tls})
+            is_checked = each.get("ssl_cert_reqs") not in ("none", ssl.CERT_NONE)
+            each.setdefault("ssl_check_hostname", is_checked)
+    if tls and not arguments.get("ssl") and not asking.get("ssl"):
+        raise _wrong(f"{list(tls)} are for TLS, which begins with rediss:// in LOCATION")
     settings = RedisSettings(
         tuple(addresses),
         arguments,

@@ -68,7 +68,8 @@ class RedisSubscriptions(Subscriptions):
         channel = Channel(name, group)
         self._open(channel)
         try:
-            async with asyncio.timeout(self.settings.timeout):
+            # A little longer than connecting may take, which then tells why it does not work.
+            async with asyncio.timeout(1.2 * self.settings.timeout):
                 await channel.ready
         except TimeoutError:
             self._close(channel)

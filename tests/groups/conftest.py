@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from typing import TYPE_CHECKING, Any
+import contextlib
 import secrets
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.test import override_settings
@@ -17,7 +18,7 @@ from tests.groups.nodes import Node
 from tests.groups.redis_servers import redis_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from adwebsocket.groups import Backend
 
@@ -57,6 +58,12 @@ class Site:
         for backend in self._backends:
             backend.close()
 
+    def forget(self) -> None:
+        """Let go of what has been stopped."""
+        self._nodes.clear()
+        self._backends.clear()
+        del self.publisher
+
 
 class MemorySite(Site):
     """Within one process there is one back-end."""
@@ -87,28 +94,27 @@ class LocalSite(Site):
 
 SITES: dict[str, Any] = {"memory": MemorySite, "local": LocalSite}
 class RedisSite(Site):
-    """Each back-end has connections of its own to a server, and each site a prefix."""
+    """Each back-end has connections of its own to a server, and each site a prefix.
 
-    options: ClassVar[dict[str, Any]] = {}
+    Arguments:
+        location: where Redis is; the server that tests share, if nothing is said.
+        options: for the back-ends.
+    """
+
+    def __init__(self, location: Any = None, **options: Any) -> None:
+        self._location = location or redis_servers.single.url
+        self.options = {"prefix": f"test-{secrets.token_hex(4)}", "max_delay": 0.2, **options}
+        super().__init__()
 
     def make_backend(self) -> Backend:
         from adwebsocket.groups.redis import RedisBackend
 
-        if not self._backends:
-            self._prefix = f"test-{secrets.token_hex(4)}"
-        options = {"prefix": self._prefix, **self.options}
-        return RedisBackend(GroupsConfig("redis", self.find(), options, PATTERNS))
-
-    def find(self) -> Any:
-        """Say where Redis is."""
-        return redis_servers.single.url
+        return RedisBackend(GroupsConfig("redis", self._location, self.options, PATTERNS))
 
 
 class RedisClusterSite(RedisSite):
-    options: ClassVar[dict[str, Any]] = {"cluster": True}
-
-    def find(self) -> Any:
-        return [server.url for server in redis_servers.cluster]
+    def __init__(self) -> None:
+        super().__init__([server.url for server in redis_servers.cluster], cluster=True)
 
 
 SITES: dict[str, Any] = {
@@ -129,3 +135,23 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     site: Site = SITES[request.param]()
     yield site
     site.close()
+
+
+@pytest.fixture
+def settings_secret() -> Iterator[Callable[[str], None]]:
+    """Give what changes the ``SECRET_KEY`` for back-ends that are made later."""
+    with contextlib.ExitStack() as overrides:
+        yield lambda secret: overrides.enter_context(override_settings(SECRET_KEY=secret))
+
+
+@pytest.fixture
+def make_redis_site() -> Iterator[Callable[..., RedisSite]]:
+    """Give what makes sites on Redis, see ``RedisSite``."""
+    with contextlib.ExitStack() as sites:
+
+        def make(location: Any = None, **options: Any) -> RedisSite:
+            site = RedisSite(location, **options)
+            sites.callback(site.close)
+            return site
+
+        yield make

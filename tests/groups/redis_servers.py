@@ -154,6 +154,7 @@ class Servers:
     def __init__(self) -> None:
         self._everything = contextlib.ExitStack()
         self._count = 0
+        self._encrypted: RedisServer | None = None
 
     @cached_property
     def _directory(self) -> Path:
@@ -179,6 +180,22 @@ class Servers:
     def open(self, *options: str, **more: Any) -> RedisServer:
         """Make a server and start it."""
         return self.make(*options, **more).start()
+
+    @cached_property
+    def secret(self) -> RedisServer:
+        """One with a password."""
+        return self.open(password="secret")
+
+    @cached_property
+    def old(self) -> RedisServer:
+        """One that lacks what older ones lack."""
+        return self.open("--rename-command", "XADD", "")
+
+    def encrypted(self, certificate: Certificate) -> RedisServer:
+        """Give one that encrypts, and has a password."""
+        if self._encrypted is None:
+            self._encrypted = self.open(certificate=certificate, password="secret")
+        return self._encrypted
 
     @cached_property
     def cluster(self) -> list[RedisServer]:
