@@ -7,6 +7,7 @@ up to ``RedisSubscriptions``, one for each event loop.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import secrets
 import threading
@@ -119,6 +120,10 @@ class RedisBackend(Backend):
             executor.shutdown(cancel_futures=True)
         self.client.close()
 
+    def give_up(self) -> None:
+        """Say what is lost with the process, which is about to end."""
+        self._queue.close()
+
     # What subscriptions call
 
     async def run_aside(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
@@ -219,6 +224,12 @@ def _translated() -> Iterator[None]:
 def _begin_in_child() -> None:
     for backend in list(_backends):
         backend.begin()
+
+
+@atexit.register
+def _give_up() -> None:
+    for backend in list(_backends):
+        backend.give_up()
 
 
 if hasattr(os, "register_at_fork"):

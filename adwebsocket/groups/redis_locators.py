@@ -133,8 +133,7 @@ class AskingLocator(Locator, ABC):
                 failure = failure or error
                 continue
             # Who has answered comes first next time.
-            self._advisers.remove(adviser)
-            self._advisers.insert(0, adviser)
+            self._advisers.sort(key=lambda each: each is not adviser)
             self._is_known = self._has_asked = True
             self._asked_at = time.monotonic()
             return
@@ -232,6 +231,10 @@ class ClusterLocator(AskingLocator):
             raise Unreachable(text, was_sent=False)
         self._ranges = ranges
         self._moved = {}
+        found = {*self._settings.addresses, *(address for _, _, address in ranges)}
+        gone = [each for each in self._advisers if each.address not in found]
         known = {each.address for each in self._advisers}
-        found = {address for _, _, address in ranges}
+        self._advisers = [each for each in self._advisers if each.address in found]
         self._advisers += [self._make(address) for address in sorted(found - known)]
+        for each in gone:
+            each.close()

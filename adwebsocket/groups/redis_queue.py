@@ -71,7 +71,7 @@ class Queue:
             self._items.clear()
         if count:
             counts.unpublished["discarded"] += count
-            logger.warning("%d messages to groups waited for Redis, and are lost", count)
+            logger.warning("Messages to groups that waited for Redis are lost: %d", count)
         if thread is not None:
             thread.join()
 

@@ -71,7 +71,10 @@ class Server:
             replies = [_read(connection) for _ in commands]
         except (redis.RedisError, OSError) as error:
             connection.disconnect()
-            raise self._fail(error, was_sent=not _is_refusal(error)) from error
+            if isinstance(error, redis.TimeoutError) or _is_refusal(error):
+                raise self._fail(error, was_sent=not _is_refusal(error)) from error
+            # One connection was cut, which says little about others.
+            raise Unreachable(explain(error), was_sent=True) from error
         except BaseException:
             # The answer would be taken for that to the next command.
             connection.disconnect()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # Seconds until the same foreign messages are written to the log again.
 _SKIPPED_AGAIN: Final = 60.0
+# Seconds before a history is read again, which did not work. Publishers may have found Redis away a
+# moment before the subscriber finds it back.
+_RECOVERY_DELAYS: Final = (0.1, 0.5, 1.0)
 # Seconds until it is looked for where a slot has gone, which servers learn one by one.
 _MOVE_DELAY: Final = 0.05
 
@@ -85,7 +88,12 @@ class RedisSubscriptions(Subscriptions):
             self._close(channel)
 
     async def recover(self, group: str, since: Position | int | None) -> Recovery:
-        """Read the history of a group."""
+        """Read the history of a group, and be patient: what cannot be read counts as lost."""
+        for delay in _RECOVERY_DELAYS:
+            try:
+                return await self._backend.run_aside(self._backend.recover, group, since)
+            except GroupsUnavailable:
+                await asyncio.sleep(delay)
         return await self._backend.run_aside(self._backend.recover, group, since)
 
     def roster_changed(self, group: str) -> None:

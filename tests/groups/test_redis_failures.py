@@ -13,9 +13,11 @@ from adwebsocket.groups import Closing, Envelope, GroupsUnavailable
 from adwebsocket.groups.counts import counts
 from tests.groups.nodes import Member, Node, wait_until
 from tests.groups.redis_servers import RedisServer, Sentinel, redis_servers
+from tests.processes import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.groups.conftest import RedisSite
 
@@ -328,6 +330,18 @@ class TestQueue:
         member = site.node().join("kept.room", since=0)
         member.has_received(*(str(number) for number in range(1, 100)))
 
+    def test_process_that_ends_says_what_it_takes_along(self, tmp_path: Path) -> None:
+        code = f"""if True:
+            from django.conf import settings
+            where = {{"BACKEND": "{redis_servers.make().url}", "OPTIONS": {{"queue": 5}}}}
+            settings.configure(SECRET_KEY="x", WEBSOCKET_GROUPS=where)
+            from adwebsocket import groups
+            groups.send("room", "x")
+        """
+        result = run(["-W", "error", "-c", code], cwd=tmp_path)
+        assert result.returncode == 0
+        assert "Messages to groups that waited for Redis are lost: 1" in result.stdout
+
     def test_what_is_given_up_is_counted(
         self,
         make_redis_site: MakeSite,
@@ -339,7 +353,7 @@ class TestQueue:
             send(site, "room", "x")
         site.publisher.close()
         assert counts.unpublished["discarded"] == before + 3
-        assert "3 messages to groups waited for Redis, and are lost" in caplog.text
+        assert "Messages to groups that waited for Redis are lost: 3" in caplog.text
 
 
 @pytest.fixture(scope="class")
