@@ -147,6 +147,21 @@ class TestServersThatRefuse:
         send(site, "kept.room", "x")
         member.has_received("x")
 
+    def test_user_that_may_do_no_more_than_it_takes(self, make_redis_site: MakeSite) -> None:
+        site = make_redis_site(f"{redis_servers.single.url}/1", username="shop", password="x")
+        prefix = site.options["prefix"]
+        text = (Path(__file__).parent.parent.parent / "docs" / "groups-redis.md").read_text()
+        (commands,) = re.findall(r"commands: `(publish [^`]*)`", text)
+        rules = [f"~{prefix}:*", f"&{prefix}:*", *(f"+{name}" for name in commands.split())]
+        client = redis_servers.single.client
+        client.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">x", *rules)
+        member = site.node().join("kept.room")
+        send(site, "kept.room", "1")
+        member.has_received("1")
+        assert site.node().join("kept.room", since=0).joined.recovered is True
+        wait_until(lambda: site.publisher.count("kept.room") == 2, "both members")
+        client.execute_command("ACL", "DELUSER", "shop")
+
     def test_certificate_that_nobody_knows(
         self,
         make_redis_site: MakeSite,
