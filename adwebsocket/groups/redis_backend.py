@@ -80,7 +80,8 @@ class RedisBackend(Backend):
             if self.settings.queue:
                 self._queue.publish(item)
             else:
-                self._send(item)
+                key, command = self._command(item)
+                self.client.ask(key, *command)
 
     async def apublish(self, item: Envelope | Closing) -> None:
         """Do the same without blocking the event loop."""
@@ -143,8 +144,9 @@ class RedisBackend(Backend):
         is_none = known is not None and not isinstance(since, int) and not known.epoch
         asked = ("", "") if known is None or is_none else (known.epoch, known.offset)
         with _translated():
-            epoch, offset, messages = self.client.run(
-                channel, RECOVER, 2, names.state(group), names.stream(group), *_begin(), *asked
+            keys = names.state(group), names.stream(group)
+            epoch, offset, messages = self.client.ask(
+                channel, "EVALSHA", RECOVER, len(keys), *keys, *_begin(), *asked
             )
         position = Position(epoch.decode(), offset)
         if known is None:
@@ -183,28 +185,23 @@ class RedisBackend(Backend):
             raise ForeignEnvelopeError("it is an order with a position")
         return item._replace(position=position)
 
-    def _send(self, item: Envelope | Closing) -> None:
-        """Hand a message to Redis; raises ``Unreachable``."""
+    def _send(self, items: list[Envelope | Closing]) -> list[Unreachable | None]:
+        """Hand messages to Redis in one go; tell what became of each."""
+        replies = self.client.ask_each([self._command(item) for item in items])
+        return [reply if isinstance(reply, Unreachable) else None for reply in replies]
+
+    def _command(self, item: Envelope | Closing) -> tuple[str, tuple[Any, ...]]:
+        """Give the command that publishes a message, and a key of the server that takes it."""
         group, names = item.group, self.names
         channel = names.control if group is None else names.channel(group)
         data = encode(item, self._tag)
         options = self.config.options_of(item.group) if isinstance(item, Envelope) else None
         if group is None or options is None or not options.history:
-            self.client.ask(channel, self._publish_command, channel, data)
-            return
-        self.client.run(
-            channel,
-            PUBLISH,
-            3,
-            names.state(group),
-            names.stream(group),
-            channel,
-            *_begin(options.ttl),
-            data,
-            options.history,
-            int(options.ttl * 1000),
-            self._publish_command,
-        )
+            return channel, (self._publish_command, channel, data)
+        keys = names.state(group), names.stream(group), channel
+        milliseconds = int(options.ttl * 1000)
+        arguments = *_begin(options.ttl), data, options.history, milliseconds
+        return channel, ("EVALSHA", PUBLISH, 3, *keys, *arguments, self._publish_command)
 
 
 def _begin(ttl: float = 0) -> tuple[str, int]:

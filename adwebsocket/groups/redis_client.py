@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .redis_errors import PASSING, Unreachable, check, kind_of, read_redirection
 from .redis_locators import find_locator
+from .redis_scripts import text_of
 from .redis_servers import Server
 
 if TYPE_CHECKING:
-    from .redis_scripts import Script
     from .redis_settings import Address, RedisSettings
 
 # How often a command is sent to another server, or again to one that asks for it.
@@ -40,17 +40,6 @@ class Client:
         self._lock = threading.Lock()
         self._servers: dict[Address, Server] = {}
         self.locator = find_locator(settings)
-
-    def run(self, key: str, script: Script, *arguments: Any) -> Any:
-        """Run a script on the server that has a key; ``arguments`` as ``EVALSHA`` takes them.
-
-        Raises:
-            Unreachable: it was not run, or perhaps it was.
-        """
-        reply = self._ask(key, "EVALSHA", script.digest, *arguments)
-        if kind_of(reply) == "NOSCRIPT":
-            reply = self._ask(key, "EVAL", script.text, *arguments)
-        return check(reply)
 
     def ask(self, key: str, *command: Any) -> Any:
         """Send a command to the server that has a key, and give its answer.
@@ -82,6 +71,8 @@ class Client:
                 target = read_redirection(reply, address)
             elif kind == "MOVED":
                 self.locator.note_move(reply, address)
+            elif kind == "NOSCRIPT":
+                command = ("EVAL", text_of(command[1]), *command[2:])
             elif kind in PASSING:
                 self.locator.forget()
                 time.sleep(_PAUSE * 2**attempt)
@@ -94,23 +85,49 @@ class Client:
         """Send many commands, each with its key, and give all answers.
 
         Raises:
-            Unreachable: some of them got none.
+            Unreachable: one of them got none, or it is an error.
         """
-        shares: dict[Address, list[int]] = {}
-        for index, (key, _) in enumerate(commands):
-            shares.setdefault(self.locator.find(key), []).append(index)
+        replies = self.ask_each(commands)
+        for reply in replies:
+            if isinstance(reply, Unreachable):
+                raise reply
+        return replies
+
+    def ask_each(self, commands: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:
+        """Send many commands, each with its key; give for each the answer or ``Unreachable``.
+
+        Those that go to the same server are carried out in their order.
+        """
+        try:
+            shares = self._share(commands)
+        except Unreachable as error:
+            return [error] * len(commands)
         replies: list[Any] = [None] * len(commands)
         for address, indices in shares.items():
             try:
                 answers = self._server(address).talk([commands[index][1] for index in indices])
-            except Unreachable:
+            except Unreachable as error:
                 self.locator.forget()
-                raise
+                answers = [error] * len(indices)
             for index, reply in zip(indices, answers, strict=True):
-                if kind_of(reply) in ("MOVED", "ASK", *PASSING):
-                    reply = self._ask(commands[index][0], *commands[index][1])
-                replies[index] = check(reply)
+                replies[index] = self._settle(reply, *commands[index])
         return replies
+
+    def _settle(self, reply: Any, key: str, command: tuple[Any, ...]) -> Any:
+        """Ask again where that is called for."""
+        try:
+            if kind_of(reply) in ("MOVED", "ASK", "NOSCRIPT", *PASSING):
+                reply = self._ask(key, *command)
+            return check(reply)
+        except Unreachable as error:
+            return error
+
+    def _share(self, commands: list[tuple[str, tuple[Any, ...]]]) -> dict[Address, list[int]]:
+        """Tell which commands go to which server."""
+        shares: dict[Address, list[int]] = {}
+        for index, (key, _) in enumerate(commands):
+            shares.setdefault(self.locator.find(key), []).append(index)
+        return shares
 
     def close(self) -> None:
         """Close all connections; the client may be used again."""

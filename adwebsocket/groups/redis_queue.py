@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from .counts import counts
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Seconds before the second attempt; twice as many for each that fails.
 _FIRST_DELAY: Final = 0.1
+# Messages that are sent in one go: else a process that goes on sending might never catch up.
+_BATCH: Final = 64
 
 
 class Queue:
@@ -29,12 +32,15 @@ class Queue:
 
     Arguments:
         size: how many may wait.
-        send: sends one; raises ``Unreachable``.
+        send: sends some, and gives for each None or why it was not sent.
         max_delay: the longest time in seconds between two attempts.
     """
 
     def __init__(
-        self, size: int, send: Callable[[Envelope | Closing], None], max_delay: float
+        self,
+        size: int,
+        send: Callable[[list[Envelope | Closing]], list[Unreachable | None]],
+        max_delay: float,
     ) -> None:
         self._size = size
         self._send = send
@@ -53,13 +59,13 @@ class Queue:
         """
         if self._put(item, only_behind_others=True):
             return
-        try:
-            self._send(item)
-        except Unreachable as error:
-            if error.was_sent or error.was_refused:
-                raise
-            self._reporter.report("queue", "Messages to groups wait for Redis: %s", error)
-            self._put(item, error=error)
+        (error,) = self._send([item])
+        if error is None:
+            return
+        if error.was_sent or error.was_refused:
+            raise error
+        self._reporter.report("queue", "Messages to groups wait for Redis: %s", error)
+        self._put(item, error=error)
 
     def close(self) -> None:
         """Give up what waits; the queue may be used again."""
@@ -109,18 +115,37 @@ class Queue:
                 if not self._items:
                     self._thread = None
                     return
-                item = self._items[0]
-            try:
-                self._send(item)
-            except Unreachable as error:
-                if not (error.was_sent or error.was_refused):
-                    delay = min(self._max_delay, _FIRST_DELAY * 2 ** min(attempt, 16))
-                    attempt += 1
-                    closing.wait(random.uniform(0, delay))
-                    continue
-                counts.unpublished["refused" if error.was_refused else "interrupted"] += 1
-                self._reporter.report("lost", "A message to a group is lost: %s", error)
-            attempt = 0
+                items = list(islice(self._items, _BATCH))
+            kept = self._send_some(items)
             with self._lock:
-                if self._items and self._items[0] is item:
+                if closing.is_set():
+                    return
+                for _ in items:
                     self._items.popleft()
+                self._items.extendleft(reversed(kept))
+            if kept:
+                delay = min(self._max_delay, _FIRST_DELAY * 2 ** min(attempt, 16))
+                attempt += 1
+                closing.wait(random.uniform(0, delay))
+            else:
+                attempt = 0
+
+    def _send_some(self, items: list[Envelope | Closing]) -> list[Envelope | Closing]:
+        """Send messages; give those that still wait."""
+        try:
+            results = self._send(items)
+        except Exception:
+            # The thread goes on: what comes later may be all right.
+            logger.exception("%d messages to groups cannot be sent", len(items))
+            counts.unpublished["failed"] += len(items)
+            return []
+        kept = []
+        for item, error in zip(items, results, strict=True):
+            if error is None:
+                continue
+            if not (error.was_sent or error.was_refused):
+                kept.append(item)
+                continue
+            counts.unpublished["refused" if error.was_refused else "interrupted"] += 1
+            self._reporter.report("lost", "A message to a group is lost: %s", error)
+        return kept

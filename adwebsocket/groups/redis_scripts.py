@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+_texts: Final[dict[str, str]] = {}
 
-class Script:
-    """A script in Lua, which Redis knows by its digest once it has seen it.
 
-    Arguments:
-        text: the script.
-    """
+def _digest(text: str) -> str:
+    """Give what Redis calls a script once it has seen it."""
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    _texts[digest] = text
+    return digest
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+def text_of(digest: str) -> str:
+    """Give the script that Redis has not seen yet, or forgotten."""
+    return _texts[digest]
 
 
 class Names:
@@ -83,7 +85,7 @@ end
 
 # KEYS[3]: the channel. ARGV[3]: the message, ARGV[4]: how many to keep, ARGV[5]: milliseconds to
 # keep them, ARGV[6]: the command that publishes.
-PUBLISH: Final = Script(
+PUBLISH: Final = _digest(
     _STATE
     + """
 offset = offset + 1
@@ -98,7 +100,7 @@ return 1
 
 # ARGV[3]: the epoch that the asker knows, ARGV[4]: the offset; an empty epoch for any, an empty
 # offset for no messages. Gives epoch, offset and the messages, which are all if there are enough.
-RECOVER: Final = Script(
+RECOVER: Final = _digest(
     _STATE
     + """
 local since = tonumber(ARGV[4])
