@@ -198,10 +198,10 @@ class RedisBackend(Backend):
         options = self.config.options_of(item.group) if isinstance(item, Envelope) else None
         if group is None or options is None or not options.history:
             return channel, (self._publish_command, channel, data)
-        keys = names.state(group), names.stream(group), channel
-        milliseconds = int(options.ttl * 1000)
-        arguments = *_begin(options.ttl), data, options.history, milliseconds
-        return channel, ("EVALSHA", PUBLISH, 3, *keys, *arguments, self._publish_command)
+        keys = names.state(group), names.stream(group)
+        kept = options.history, int(options.ttl * 1000)
+        arguments = *_begin(options.ttl), data, *kept, self._publish_command, channel
+        return channel, ("EVALSHA", PUBLISH, len(keys), *keys, *arguments)
 
 
 def _begin(ttl: float = 0) -> tuple[str, int]:

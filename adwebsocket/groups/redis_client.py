@@ -7,6 +7,7 @@ server has just failed, callers hear of it at once.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -19,10 +20,13 @@ from .redis_servers import Server
 if TYPE_CHECKING:
     from .redis_settings import Address, RedisSettings
 
-# How often a command is sent to another server, or again to one that asks for it.
-_ATTEMPTS: Final = 5
-# Seconds before a command is sent again; longer each time.
+# How often a command may be sent elsewhere before there are pauses.
+_AT_ONCE: Final = 3
+# Seconds before it is sent again.
 _PAUSE: Final = 0.05
+# Seconds after which servers that refer to others are believed to do so for long. A slot is moved
+# in less, mostly.
+_PATIENCE: Final = 1.5
 
 
 class Client:
@@ -53,7 +57,8 @@ class Client:
         reply: Any = None
         failure: Unreachable | None = None
         target: Address | None = None
-        for attempt in range(_ATTEMPTS):
+        deadline = time.monotonic() + _PATIENCE
+        for attempt in itertools.count():
             asking = target is not None
             try:
                 address = target or self.locator.find(key)
@@ -75,10 +80,13 @@ class Client:
                 command = ("EVAL", text_of(command[1]), *command[2:])
             elif kind in PASSING:
                 self.locator.forget()
-                time.sleep(_PAUSE * 2**attempt)
             else:
                 return reply
             failure = None
+            if kind in PASSING or attempt > _AT_ONCE:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_PAUSE)
         return reply
 
     def ask_all(self, commands: list[tuple[str, tuple[Any, ...]]]) -> list[Any]:

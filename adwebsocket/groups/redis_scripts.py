@@ -83,8 +83,9 @@ if state[1] ~= run or not epoch or not offset then
 end
 """
 
-# KEYS[3]: the channel. ARGV[3]: the message, ARGV[4]: how many to keep, ARGV[5]: milliseconds to
-# keep them, ARGV[6]: the command that publishes.
+# ARGV[3]: the message, ARGV[4]: how many to keep, ARGV[5]: milliseconds to keep them, ARGV[6]: the
+# command that publishes, ARGV[7]: the channel. That is no key: a Cluster that moves a slot answers
+# "later" where some keys are there and others are not.
 PUBLISH: Final = _digest(
     _STATE
     + """
@@ -93,7 +94,7 @@ redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[4], offset .. '-1', 'm', ARGV[3])
 redis.call('HSET', KEYS[1], 'offset', offset)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
-redis.call(ARGV[6], KEYS[3], '@' .. epoch .. '-' .. offset .. '\\n' .. ARGV[3])
+redis.call(ARGV[6], ARGV[7], '@' .. epoch .. '-' .. offset .. '\\n' .. ARGV[3])
 return 1
 """
 )

@@ -79,6 +79,8 @@ class RedisServer:
         if self.password is not None:
             listening += ["--requirepass", self.password]
         usual = ["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"]
+        # Where it has replicas it would wait for those that are slow.
+        usual += ["--shutdown-timeout", "0"]
         self._process = self._running.enter_context(
             serve(
                 [*self._begin(), *listening, *usual, *self._options],
@@ -199,11 +201,19 @@ class Servers:
 
     @cached_property
     def cluster(self) -> list[RedisServer]:
-        """Three servers of a Cluster, with a third of the slots each."""
-        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"]
-        bus = [free_port() for _ in range(3)]
+        """Three servers of a Cluster that tests share."""
+        return self.open_cluster([0, 5461, 10923, 16384])
+
+    def open_cluster(self, bounds: list[int], *more: str) -> list[RedisServer]:
+        """Start a Cluster.
+
+        Arguments:
+            bounds: the first slot of each server, and the end.
+            more: options.
+        """
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", *more]
+        bus = [free_port() for _ in bounds[1:]]
         servers = [self.open(*options, "--cluster-port", str(port)) for port in bus]
-        bounds = [0, 5461, 10923, 16384]
         for number, server in enumerate(servers):
             server.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             first, last = bounds[number], bounds[number + 1] - 1
@@ -211,7 +221,7 @@ class Servers:
         for server, port in zip(servers[1:], bus[1:], strict=True):
             command = ("CLUSTER", "MEET", "127.0.0.1", server.port, port)
             servers[0].client.execute_command(*command)
-        wait_until(lambda: all(map(is_whole, servers)), "the Cluster")
+        wait_until(lambda: all(is_whole(each, len(bus)) for each in servers), "the Cluster")
         return servers
 
     def close(self) -> None:
@@ -219,13 +229,13 @@ class Servers:
         self._everything.close()
 
 
-def is_whole(server: RedisServer) -> bool:
-    """Tell whether a server of a Cluster knows three servers that have all slots."""
+def is_whole(server: RedisServer, count: int) -> bool:
+    """Tell whether a server of a Cluster knows as many servers as there are, with all slots."""
     info = server.client.execute_command("CLUSTER", "INFO")
     if isinstance(info, bytes):
         info = dict(line.split(":") for line in info.decode().split())
     slots = server.client.execute_command("CLUSTER", "SLOTS")
-    return info["cluster_state"] == "ok" and len(slots) >= 3
+    return info["cluster_state"] == "ok" and len(slots) >= count
 
 
 redis_servers = Servers()

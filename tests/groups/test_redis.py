@@ -186,6 +186,20 @@ class TestServersThatRefuse:
         send(site, "room", "x")
         member.has_received("x")
 
+    def test_cluster_that_knows_no_sharded_channels(
+        self, make_redis_site: MakeSite, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        older = ["--rename-command", "SSUBSCRIBE", "", "--rename-command", "SPUBLISH", ""]
+        (server,) = redis_servers.open_cluster([0, 16384], *older)
+        site = make_redis_site([server.url], cluster=True)
+        node = site.node()
+        for _ in range(2):
+            with pytest.raises(GroupsUnavailable, match="this server is too old"):
+                node.join("room")
+            with pytest.raises(GroupsUnavailable, match="this server is too old"):
+                send(site, "room", "x")
+        assert caplog.text.count("No messages to groups come from Redis: this server is") == 1
+
     def test_server_that_is_no_cluster(
         self, make_redis_site: MakeSite, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -356,7 +357,7 @@ class TestQueue:
         assert "Messages to groups that waited for Redis are lost: 3" in caplog.text
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture
 def sentinels() -> Iterator[tuple[list[RedisServer], Sentinel]]:
     first = redis_servers.open()
     second = redis_servers.open("--replicaof", f"127.0.0.1 {first.port}")
@@ -425,6 +426,24 @@ class TestCluster:
             wait_for_return(members[group], site, group)
             assert site.node().join(group).node.hub.groups() == [group]
 
+    def test_histories_go_on_while_their_slot_moves(self, make_redis_site: MakeSite) -> None:
+        site = make_redis_site([redis_servers.cluster[0].url], cluster=True, timeout=1)
+        before = site.node().join("kept.old")
+        send(site, "kept.old", "1")
+        with moving_slot("{kept.old}"):
+            # What exists is still there, so that server has it.
+            send(site, "kept.old", "2")
+            before.has_received("1", "2")
+        # What does not exist yet is on neither server for a moment.
+        sender = threading.Thread(target=send, args=[site, "kept.new", "1"])
+        with moving_slot("{kept.new}"):
+            sender.start()
+            sender.join(0.3)
+        sender.join()
+        member = site.node().join("kept.new", since=0)
+        assert member.joined.recovered is True
+        member.has_received("1")
+
     def test_groups_on_all_servers_come_over_one_connection_to_each(
         self, make_redis_site: MakeSite
     ) -> None:
@@ -441,6 +460,13 @@ class TestCluster:
 
 def move_slot(key: str) -> None:
     """Give the slot of a key to another server, with what is in it."""
+    with moving_slot(key):
+        pass
+
+
+@contextlib.contextmanager
+def moving_slot(key: str) -> Iterator[None]:
+    """Give the slot of a key to another server at the end of a ``with`` block."""
     servers = redis_servers.cluster
     clients = {each.client.execute_command("CLUSTER", "MYID").decode(): each for each in servers}
     slot = servers[0].client.execute_command("CLUSTER", "KEYSLOT", key)
@@ -449,6 +475,7 @@ def move_slot(key: str) -> None:
     old, new = clients[owner].client, clients[target].client
     new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", owner)
     old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target)
+    yield
     keys: list[Any] = old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
     if keys:
         command = ["MIGRATE", "127.0.0.1", clients[target].port, "", 0, 5000, "KEYS", *keys]
