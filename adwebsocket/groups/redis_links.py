@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _FIRST_DELAY: Final = 0.1
 # Messages after which others on the event loop have their turn.
 _TURN: Final = 32
+# Parts of the time limit in which nothing at all must have come, one after the other.
+_PATIENCE: Final = 4
 # Seconds that a connection may take to say goodbye.
 _FAREWELL: Final = 1.0
 
@@ -78,6 +80,7 @@ class Link:
         self._joining: Counter[str] = Counter()
         self._leaving: Counter[str] = Counter()
         self._pong = asyncio.Event()
+        self._heard = 0
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def add(self, channel: Channel) -> None:
@@ -220,7 +223,7 @@ class Link:
             self._pong.clear()
             async with asyncio.timeout(self._settings.timeout):
                 await self._connection.send_command("PING")
-                await self._pong.wait()
+            await self._wait_for_pong()
             if self._locator.has_choice:
                 with contextlib.suppress(Unreachable):
                     await asyncio.to_thread(self._locator.refresh)
@@ -228,6 +231,23 @@ class Link:
                 address = await self._locate()
                 if address != self._address:
                     raise redis.ConnectionError(f"{address} has taken over from {self._address}")
+
+    async def _wait_for_pong(self) -> None:
+        """Wait for the answer, for as long as anything comes.
+
+        It comes behind the messages that were sent before, which may be many. And where it is this
+        event loop that was held up, time has passed and nothing has been read.
+        """
+        silent, heard = 0, self._heard
+        while not self._pong.is_set():
+            try:
+                async with asyncio.timeout(self._settings.timeout / _PATIENCE):
+                    await self._pong.wait()
+            except TimeoutError:
+                silent = silent + 1 if self._heard == heard else 0
+                heard = self._heard
+                if silent >= _PATIENCE:
+                    raise
 
     async def _read(self) -> None:
         connection = self._connection
@@ -240,6 +260,7 @@ class Link:
                         raise
                     self._note_move(error)
                 else:
+                    self._heard += 1
                     self._handle(reply)
             # There may be more at once, for ever.
             await asyncio.sleep(0)

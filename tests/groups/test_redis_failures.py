@@ -284,6 +284,38 @@ class TestSilence:
         assert caplog.text.count("No messages to groups come") == 1
         assert "Messages to groups come from Redis again" in caplog.text
 
+    def test_backlog_is_no_silence(self, make_redis_site: MakeSite, server: RedisServer) -> None:
+        site = make_redis_site(server.url, timeout=0.5, heartbeat=0.1)
+        node = site.node()
+        member = node.join("room")
+        is_over = threading.Event()
+
+        def hold_up() -> None:
+            if not is_over.is_set():
+                time.sleep(0.05)
+                node.loop.call_soon(hold_up)
+
+        reconnects = counts.reconnects
+        node.loop.call_soon_threadsafe(hold_up)
+        messages = [str(number).ljust(500) for number in range(1000)]
+        for message in messages:
+            send(site, "room", message)
+        wait_until(lambda: len(member.received) == len(messages), "all messages")
+        is_over.set()
+        assert member.received == messages
+        assert counts.reconnects == reconnects
+
+    def test_event_loop_that_was_held_up_blames_nobody(
+        self, make_redis_site: MakeSite, server: RedisServer
+    ) -> None:
+        site = make_redis_site(server.url, timeout=0.3, heartbeat=0.01)
+        node = site.node()
+        member = node.join("room", gap="gap")
+        for _ in range(3):
+            node.call(lambda: time.sleep(0.5))
+        send(site, "room", "x")
+        member.has_received("x")
+
 
 def may_join(node: Node) -> bool:
     try:
