@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from typing import TYPE_CHECKING, Any
 import contextlib
 import secrets
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,7 +91,6 @@ class LocalSite(Site):
         self._directory.cleanup()
 
 
-SITES: dict[str, Any] = {"memory": MemorySite, "local": LocalSite}
 class RedisSite(Site):
     """Each back-end has connections of its own to a server, and each site a prefix.
 
@@ -119,6 +117,7 @@ class RedisClusterSite(RedisSite):
 
 SITES: dict[str, Any] = {
     "memory": MemorySite,
+    "local": LocalSite,
     "redis": RedisSite,
     "redis-cluster": RedisClusterSite,
 }
