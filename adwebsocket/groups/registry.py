@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BACKENDS = {
     "memory": "adwebsocket.groups.memory.MemoryBackend",
-    "local": "adwebsocket.groups.local.LocalBackend",
+    "local": "adwebsocket.groups.local.backend.LocalBackend",
     "redis": "adwebsocket.groups.redis.RedisBackend",
 }
 logger = logging.getLogger("adwebsocket.groups")

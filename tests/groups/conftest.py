@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.test import override_settings
 
-from adwebsocket.groups.local import LocalBackend
+from adwebsocket.groups.local.backend import LocalBackend
 from adwebsocket.groups.memory import MemoryBackend
 from adwebsocket.groups.options import GroupOptions, GroupsConfig
 from tests.groups.nodes import Node

@@ -19,11 +19,12 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from adwebsocket.groups import Closing, Envelope, GroupsConfig, GroupsUnavailable, local_station
+from adwebsocket.groups import Closing, Envelope, GroupsConfig, GroupsUnavailable
 from adwebsocket.groups.counts import counts
-from adwebsocket.groups.local import LocalBackend
-from adwebsocket.groups.local_frames import MESSAGE, QUESTION, longest_frame, pack, pack_json
-from adwebsocket.groups.local_history import HistoryFile
+from adwebsocket.groups.local import station
+from adwebsocket.groups.local.backend import LocalBackend
+from adwebsocket.groups.local.frames import MESSAGE, QUESTION, longest_frame, pack, pack_json
+from adwebsocket.groups.local.history import HistoryFile
 from adwebsocket.groups.options import GroupOptions
 from tests.connections import DEADLINE
 from tests.groups.conftest import PATTERNS, LocalSite
@@ -237,7 +238,7 @@ class TestNewProcess:
     def test_socket_whose_name_was_removed_gets_another(
         self, site: ImpatientSite, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_station, "_SECONDS_BETWEEN_CHECKS", 0.01)
+        monkeypatch.setattr(station, "_SECONDS_BETWEEN_CHECKS", 0.01)
         member = site.node().join("room")
         for path in sockets(directory):
             path.unlink()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from adwebsocket.groups.local_frames import ANSWER, MESSAGE, FrameReader, pack, pack_json, read_json
+from adwebsocket.groups.local.frames import ANSWER, MESSAGE, FrameReader, pack, pack_json, read_json
 from adwebsocket.groups.messages import ForeignEnvelopeError
 
 MOST = 1000

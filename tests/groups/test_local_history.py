@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from django.test import override_settings
 
-from adwebsocket.groups import Envelope, GroupsUnavailable, Position, local_history
-from adwebsocket.groups.local_history import HistoryFile
-from adwebsocket.groups.local_place import Place
+from adwebsocket.groups import Envelope, GroupsUnavailable, Position
+from adwebsocket.groups.local import history as module
+from adwebsocket.groups.local.history import HistoryFile
+from adwebsocket.groups.local.place import Place
 from adwebsocket.groups.options import GroupOptions
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ class TestHistoryFile:
     def test_groups_that_were_silent_for_longest_go(
         self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(local_history, "_MOST_HISTORIES", 2)
-        monkeypatch.setattr(local_history, "_MESSAGES_PER_CLEANING", 0)
+        monkeypatch.setattr(module, "_MOST_HISTORIES", 2)
+        monkeypatch.setattr(module, "_MESSAGES_PER_CLEANING", 0)
         positions = {}
         for group in ("a", "b", "c", "a", "d"):
             keeper.now += 1

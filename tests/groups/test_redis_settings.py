@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from adwebsocket.groups.options import GroupsConfig, read_config
-from adwebsocket.groups.redis_settings import Address, RedisSettings, read_settings
+from adwebsocket.groups.redis.settings import Address, RedisSettings, read_settings
 from adwebsocket.groups.registry import get_backend
 from tests.processes import run
 

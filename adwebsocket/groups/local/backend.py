@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .base import Backend, GroupsUnavailable, Subscriptions
-from .local_frames import MESSAGE, longest_frame, pack
-from .local_history import HistoryFile
-from .local_links import Links, ask
-from .local_place import Place, abandon_in_children
-from .local_station import Station
-from .messages import Closing, Envelope, encode
+from ..base import Backend, GroupsUnavailable, Subscriptions
+from ..messages import Closing, Envelope, encode
+from .frames import MESSAGE, longest_frame, pack
+from .history import HistoryFile
+from .links import Links, ask
+from .place import Place, abandon_in_children
+from .station import Station
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .base import Recovery
-    from .hub import Hub
-    from .messages import Position
-    from .options import GroupOptions, GroupsConfig
+    from ..base import Recovery
+    from ..hub import Hub
+    from ..messages import Position
+    from ..options import GroupOptions, GroupsConfig
 
 # For a process that takes nothing, and for answers. A loop that is busy for longer is ill.
 TIMEOUT = 2.0

@@ -11,13 +11,13 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from .counts import counts
-from .redis_errors import Reporter, Unreachable, logger
+from ..counts import counts
+from .errors import Reporter, Unreachable, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .messages import Closing, Envelope
+    from ..messages import Closing, Envelope
 
 # Seconds before the second attempt; twice as many for each that fails.
 _FIRST_DELAY: Final = 0.1

@@ -18,7 +18,7 @@ from redis import exceptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .redis_settings import Address
+    from .settings import Address
 
 logger = logging.getLogger("adwebsocket.groups")
 

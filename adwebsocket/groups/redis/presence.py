@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from .redis_errors import Reporter, Unreachable, logger
+from .errors import Reporter, Unreachable, logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .hub import Hub
-    from .redis_backend import RedisBackend
-    from .redis_client import Client
-    from .redis_scripts import Names
+    from ..hub import Hub
+    from .backend import RedisBackend
+    from .client import Client
+    from .scripts import Names
 
 # Seconds in which changes are gathered.
 _GATHER: Final = 0.1

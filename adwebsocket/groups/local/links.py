@@ -15,14 +15,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from .base import GroupsUnavailable
-from .counts import counts
-from .local_frames import ANSWER, MISSED, QUESTION, FrameReader, pack_json
-from .local_place import EveryMinute
-from .messages import ForeignEnvelopeError
+from ..base import GroupsUnavailable
+from ..counts import counts
+from ..messages import ForeignEnvelopeError
+from .frames import ANSWER, MISSED, QUESTION, FrameReader, pack_json
+from .place import EveryMinute
 
 if TYPE_CHECKING:
-    from .local_place import Place
+    from .place import Place
 
 logger = logging.getLogger("adwebsocket.groups")
 
@@ -240,7 +240,7 @@ def ask(place: Place, question: list[str], timeout: float) -> list[Any]:
 
     Arguments:
         place: where they are found.
-        question: what ``local_frames.QUESTION`` says.
+        question: what ``frames.QUESTION`` says.
         timeout: seconds in which all must have answered.
 
     Raises:

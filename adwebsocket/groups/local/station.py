@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
 
-from .counts import counts
-from .local_frames import ANSWER, MESSAGE, MISSED, QUESTION, FrameReader, pack, read_json
-from .local_place import EveryMinute, abandon_in_children
-from .messages import ForeignEnvelopeError, decode
+from ..counts import counts
+from ..messages import ForeignEnvelopeError, decode
+from .frames import ANSWER, MESSAGE, MISSED, QUESTION, FrameReader, pack, read_json
+from .place import EveryMinute, abandon_in_children
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from .hub import Hub
-    from .local_place import Place
+    from ..hub import Hub
+    from .place import Place
 
 logger = logging.getLogger("adwebsocket.groups")
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from .base import GroupsUnavailable, Subscriptions
-from .counts import counts
-from .messages import ForeignEnvelopeError
-from .redis_errors import Reporter, logger
-from .redis_links import Channel, Link
-from .redis_presence import Presence
+from ..base import GroupsUnavailable, Subscriptions
+from ..counts import counts
+from ..messages import ForeignEnvelopeError
+from .errors import Reporter, logger
+from .links import Channel, Link
+from .presence import Presence
 
 if TYPE_CHECKING:
-    from .base import Recovery
-    from .hub import Hub
-    from .messages import Position
-    from .redis_backend import RedisBackend
-    from .redis_settings import Address
+    from ..base import Recovery
+    from ..hub import Hub
+    from ..messages import Position
+    from .backend import RedisBackend
+    from .settings import Address
 
 # Seconds until the same foreign messages are written to the log again.
 _SKIPPED_AGAIN: Final = 60.0

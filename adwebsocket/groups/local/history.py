@@ -15,8 +15,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from .base import GroupsUnavailable, Recovery
-from .messages import Envelope, ForeignEnvelopeError, Position, decode, encode
+from ..base import GroupsUnavailable, Recovery
+from ..messages import Envelope, ForeignEnvelopeError, Position, decode, encode
 
 try:
     import fcntl
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .local_place import Place
-    from .options import GroupOptions
+    from ..options import GroupOptions
+    from .place import Place
 
 logger = logging.getLogger("adwebsocket.groups")
 

@@ -12,13 +12,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .redis_errors import PASSING, Unreachable, check, kind_of, read_redirection
-from .redis_locators import find_locator
-from .redis_scripts import text_of
-from .redis_servers import Server
+from .errors import PASSING, Unreachable, check, kind_of, read_redirection
+from .locators import find_locator
+from .scripts import text_of
+from .servers import Server
 
 if TYPE_CHECKING:
-    from .redis_settings import Address, RedisSettings
+    from .settings import Address, RedisSettings
 
 # How often a command may be sent elsewhere before there are pauses.
 _AT_ONCE: Final = 3

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import redis
 from redis.crc import key_slot
 
-from .base import GroupsUnavailable
-from .redis_errors import Unreachable, explain, kind_of
+from ..base import GroupsUnavailable
+from .errors import Unreachable, explain, kind_of
 
 if TYPE_CHECKING:
-    from .redis_settings import Address
-    from .redis_subscriptions import RedisSubscriptions
+    from .settings import Address
+    from .subscriptions import RedisSubscriptions
 
 # Seconds before the second attempt to connect; twice as many for each that fails.
 _FIRST_DELAY: Final = 0.1

@@ -1,7 +1,7 @@
 """The back-end on Redis or Valkey: groups over many machines. Needs the package redis.
 
 ``WEBSOCKET_GROUPS`` leads here, and here it is found out whether that package is installed. What
-works is in the modules beside this one: ``redis_backend`` puts them together.
+works is in the modules beside this one: ``backend`` puts them together.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.core.exceptions import ImproperlyConfigured
 
 try:
-    from .redis_backend import RedisBackend
+    from .backend import RedisBackend
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "redis":
         raise

@@ -22,7 +22,7 @@ from redis.retry import Retry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .options import GroupsConfig
+    from ..options import GroupsConfig
 
 _TLS_OPTIONS: Final = (
     "ssl_ca_certs",

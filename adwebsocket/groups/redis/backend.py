@@ -18,8 +18,8 @@ from weakref import WeakSet
 
 from django.conf import settings as django_settings
 
-from .base import Backend, GroupsUnavailable, Recovery
-from .messages import (
+from ..base import Backend, GroupsUnavailable, Recovery
+from ..messages import (
     Closing,
     Envelope,
     ForeignEnvelopeError,
@@ -28,19 +28,19 @@ from .messages import (
     deployment_tag,
     encode,
 )
-from .redis_client import Client
-from .redis_errors import Unreachable
-from .redis_presence import read_members
-from .redis_queue import Queue
-from .redis_scripts import POSITION_SECONDS, PUBLISH, RECOVER, Names
-from .redis_settings import read_settings
-from .redis_subscriptions import RedisSubscriptions
+from .client import Client
+from .errors import Unreachable
+from .presence import read_members
+from .queue import Queue
+from .scripts import POSITION_SECONDS, PUBLISH, RECOVER, Names
+from .settings import read_settings
+from .subscriptions import RedisSubscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .hub import Hub
-    from .options import GroupsConfig
+    from ..hub import Hub
+    from ..options import GroupsConfig
 
 ResultT = TypeVar("ResultT")
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from .redis_errors import Unreachable, explain
+from .errors import Unreachable, explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .redis_settings import Address, RedisSettings
+    from .settings import Address, RedisSettings
 
 # Seconds for which a server that has failed is left in peace.
 _REST: Final = 0.5

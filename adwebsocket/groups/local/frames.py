@@ -10,10 +10,10 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from .messages import ForeignEnvelopeError
+from ..messages import ForeignEnvelopeError
 
 if TYPE_CHECKING:
-    from .options import GroupsConfig
+    from ..options import GroupsConfig
 
 # An envelope, or an order to close, as ``messages.encode`` gives it.
 MESSAGE: Final = b"m"

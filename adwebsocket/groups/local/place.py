@@ -17,9 +17,9 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from ..neighbours import listen_at, remove_if_left_behind
-from ..runtime_directory import runtime_directory
-from .messages import deployment_tag
+from ...neighbours import listen_at, remove_if_left_behind
+from ...runtime_directory import runtime_directory
+from ..messages import deployment_tag
 
 if TYPE_CHECKING:
     from pathlib import Path

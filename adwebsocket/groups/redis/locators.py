@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from redis.crc import key_slot
 
-from .redis_errors import Unreachable, check, read_redirection
-from .redis_servers import Server
-from .redis_settings import Address
+from .errors import Unreachable, check, read_redirection
+from .servers import Server
+from .settings import Address
 
 if TYPE_CHECKING:
-    from .redis_settings import RedisSettings
+    from .settings import RedisSettings
 
 # Seconds between two questions: a server that has gone is noticed by many threads at once.
 _PAUSE: Final = 0.05

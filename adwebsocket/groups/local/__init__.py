@@ -1,0 +1,1 @@
+"""The back-end for the processes of one machine; ``backend.py`` puts the modules together."""
