@@ -11,6 +11,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..protocol.frames import check_close
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
@@ -20,6 +22,9 @@ _MAGIC: Final = b"adwebsocket/1\n"
 _TAG_SIZE: Final = 8
 # Nothing that could be a pattern, a hash tag or a separator to Redis, in a log or in a URL.
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:@/+-]{1,150}")
+# Python reads other digits than these as well, and refuses to read a great many.
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_ADDRESS: Final = re.compile(r"[0-9a-f]{1,64}\.[0-9]{1,18}")
 
 
 class ForeignEnvelopeError(ValueError):
@@ -44,8 +49,7 @@ class Position(NamedTuple):
     def parse(cls, text: str) -> Position | None:
         """Read what ``str`` gave, None where it is something else: clients send it."""
         epoch, dash, offset = text.rpartition("-")
-        # Python reads other digits than these as well, and refuses to read a great many.
-        if not dash or not re.fullmatch(r"[0-9]{1,18}", offset):
+        if not dash or not _NUMBER.fullmatch(offset):
             return None
         return cls(epoch, int(offset))
 
@@ -98,6 +102,22 @@ def check_name(name: str) -> None:
         )
 
 
+def read_since(since: str | int | None) -> Position | int | None:
+    """Read what a view gives as a position, which mostly comes from a client.
+
+    Raises:
+        ValueError: it is neither a text nor an offset.
+    """
+    if isinstance(since, str):
+        # What is none cannot be recovered from, like one that is too old.
+        return Position.parse(since) or Position("", 0)
+    if since is None or (type(since) is int and since >= 0):
+        return since
+    raise ValueError(
+        f"since must be a position as the client knows it, or an offset, not {since!r}"
+    )
+
+
 def deployment_tag(secret: str) -> bytes:
     """Give what tells the messages of two projects apart that share a channel by mistake."""
     return hashlib.sha256(f"adwebsocket groups {secret}".encode()).digest()[:_TAG_SIZE]
@@ -142,15 +162,41 @@ def _join(tag: bytes, header: dict[str, Any], body: bytes) -> bytes:
     return b"%b%b%b\n%b" % (_MAGIC, tag, json.dumps(header, separators=(",", ":")).encode(), body)
 
 
-def _read(header: dict[str, Any], body: bytes) -> Envelope | Closing:
+def _read(header: Any, body: bytes) -> Envelope | Closing:
+    """Read a header, of which nothing is known; all that is of no type of ours raises."""
+    if not isinstance(header, dict):
+        raise TypeError("it must be an object")
     if "close" in header:
-        return Closing(*header["close"])
-    position = header.get("position")
+        group, user, code, reason = header["close"]
+        if group is not None:
+            check_name(group)
+        _check_texts(user)
+        check_close(code, reason)
+        return Closing(group, user, code, reason)
     check_name(header["group"])
+    key, exclude = header.get("key"), header.get("exclude")
+    _check_texts(key, exclude)
+    if exclude is not None and not _ADDRESS.fullmatch(exclude):
+        raise ValueError(f"{exclude!r} is no address")
     return Envelope(
         header["group"],
         body.decode() if header.get("text") else body,
-        header.get("key"),
-        header.get("exclude"),
-        None if position is None else Position(*position),
+        key,
+        exclude,
+        _read_position(header.get("position")),
     )
+
+
+def _check_texts(*values: Any) -> None:
+    for value in values:
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{value!r} is no text")
+
+
+def _read_position(value: Any) -> Position | None:
+    if value is None:
+        return None
+    epoch, offset = value
+    if not isinstance(epoch, str) or type(offset) is not int or not 0 <= offset < 10**18:
+        raise ValueError(f"{value!r} is no position")
+    return Position(epoch, offset)
