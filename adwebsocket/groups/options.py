@@ -30,7 +30,7 @@ class GroupOptions:
             ``"disconnect"`` (1013), ``"drop_oldest"``, ``"drop_newest"``, or ``"latest"``: only the
             newest message of each key waits.
         backlog: messages that wait for a slow member.
-        backlog_bytes: bytes that do.
+        backlog_bytes: bytes that do (for text: characters).
         history: messages that are kept for members who come back, 0 for none.
         ttl: seconds that they are kept behind the last one.
         max_message_size: bytes of one message (for text: characters).
@@ -48,9 +48,11 @@ class GroupOptions:
         for name in ("backlog", "backlog_bytes", "history", "ttl", "max_message_size"):
             value = getattr(self, name)
             least = 0 if name == "history" else 1
-            types = (int, float) if name == "ttl" else (int,)
-            if isinstance(value, bool) or not isinstance(value, types) or value < least:
-                raise ValueError(f"{name} must be a number of at least {least}, not {value!r}")
+            types, kind = ((int, float), "number") if name == "ttl" else ((int,), "whole number")
+            is_number = isinstance(value, types) and not isinstance(value, bool)
+            # In this order: nothing compares to what is no number by its own account.
+            if not is_number or not value >= least:
+                raise ValueError(f"{name} must be a {kind} of at least {least}, not {value!r}")
 
 
 _NAMES: Final = tuple(each.name for each in fields(GroupOptions))
@@ -110,9 +112,14 @@ def read_config(value: Any) -> GroupsConfig:
             f"WEBSOCKET_GROUPS has the unknown keys {unknown}; it may have {_KEYS}"
         )
     backend, location = value.get("BACKEND"), value.get("LOCATION")
-    options, groups = value.get("OPTIONS") or {}, value.get("GROUPS") or {}
-    if isinstance(backend, str) and "://" in backend:
+    if backend is not None and (not isinstance(backend, str) or not backend):
+        raise ImproperlyConfigured(
+            "BACKEND in WEBSOCKET_GROUPS must be the name of a back-end, a URL or a dotted path, "
+            f"not {backend!r}"
+        )
+    if backend is not None and "://" in backend:
         backend, location = "redis", location or backend
+    options, groups = (value.get(key) or {} for key in ("OPTIONS", "GROUPS"))
     if not isinstance(options, dict) or not isinstance(groups, dict):
         raise ImproperlyConfigured("OPTIONS and GROUPS in WEBSOCKET_GROUPS must be dicts")
     return GroupsConfig(
