@@ -25,8 +25,9 @@ class History:
 
     Attributes:
         epoch: which history it is.
-        offset: how many messages it had.
-        expires: the time at which it is forgotten, on the clock of its keeper.
+        offset: how many messages it had. Goes on when messages are forgotten: a group that was
+            silent for long has not lost any.
+        expires: the time at which the messages are forgotten, on the clock of the keeper.
     """
 
     __slots__ = ("envelopes", "epoch", "expires", "offset")
@@ -75,6 +76,7 @@ class Histories:
         self._clock = clock
         # The one that has been silent for longest first.
         self._histories: OrderedDict[str, History] = OrderedDict()
+        self._until_sweep = 0
 
     def append(self, envelope: Envelope, options: GroupOptions) -> Envelope:
         """Give a message its position, and keep it for ``options.ttl`` seconds."""
@@ -82,27 +84,26 @@ class Histories:
         self._histories.move_to_end(envelope.group)
         history.expires = self._clock() + options.ttl
         envelope = history.append(envelope, options)
-        self._forget()
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._sweep()
         return envelope
 
     def get(self, group: str) -> History:
-        """Give the history of a group, a new one if it has none or is forgotten."""
+        """Give the history of a group, a new one if it has none."""
         history = self._histories.get(group)
-        if history is None or self._is_forgotten(history):
+        if history is None:
             history = self._histories[group] = History()
-            history.expires = self._clock()
-            self._forget()
+            if len(self._histories) > _MOST_HISTORIES:
+                self._histories.popitem(last=False)
+        if history.expires <= self._clock():
+            history.envelopes.clear()
         return history
 
-    def _is_forgotten(self, history: History) -> bool:
-        # One without a message has been asked for its position, which must stay.
-        return history.offset > 0 and history.expires <= self._clock()
-
-    def _forget(self) -> None:
-        """Let go of histories that are too old, as far as they come first, and of too many."""
-        while len(self._histories) > 1:
-            first = next(iter(self._histories))
-            is_over = self._is_forgotten(self._histories[first])
-            if not is_over and len(self._histories) <= _MOST_HISTORIES:
-                return
-            del self._histories[first]
+    def _sweep(self) -> None:
+        """Forget messages that are too old. Each history is looked at once in so many messages."""
+        now = self._clock()
+        for history in self._histories.values():
+            if history.expires <= now:
+                history.envelopes.clear()
+        self._until_sweep = len(self._histories)
