@@ -99,6 +99,7 @@ FENCES: dict[str, set[str]] = {
     "groups.hub": set(),
     "groups.membership": set(),
     "groups.messages": set(),
+    "groups.roster": set(),
     "groups.redis": {"django", "redis"},
     "groups.redis.client": set(),
     "groups.redis.errors": {"redis"},

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..exceptions import ConnectionClosed
 from ..protocol.codes import CloseCode
 from ..transport.bridge import get_bridge
-from .base import Recovery
+from .base import GroupsUnavailable, Recovery
 from .counts import counts
-from .membership import Delivery, Membership, is_behind, number_of
-from .messages import Closing, Position, check_name
+from .membership import Membership, is_behind
+from .messages import Closing, check_name, read_since
 from .options import check_slow
+from .roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
     from ..transport.channel import Channel
     from .base import Backend, Subscriptions
-    from .messages import Body, Envelope
-    from .options import GroupOptions
+    from .messages import Body, Envelope, Position
 
 logger = logging.getLogger("adwebsocket.groups")
 
@@ -45,87 +45,6 @@ class Joined(NamedTuple):
 
     position: Position | None
     recovered: bool | None
-
-
-class Roster:
-    """The members of one group on one event loop.
-
-    Attributes:
-        group: the name of the group.
-        options: what the group wants.
-        members: by their channels.
-        subscription: done when the back-end brings the group's messages.
-        position: that of the last message of the history that was delivered here.
-        held: what came since a message was found to be missing, while that is looked for.
-    """
-
-    __slots__ = (
-        "_forms",
-        "_hub",
-        "group",
-        "held",
-        "members",
-        "options",
-        "position",
-        "subscription",
-    )
-
-    def __init__(self, hub: Hub, group: str, options: GroupOptions) -> None:
-        self._hub = hub
-        self.group = group
-        self.options = options
-        self.members: dict[Channel, Membership] = {}
-        self._forms: dict[Hashable, Hashable] = {}
-        self.position: Position | None = None
-        # Until the first member knows where the history stands.
-        self.held: list[Envelope] | None = [] if options.history else None
-        self.subscription: asyncio.Future[None]
-
-    def share_form(self, form: Hashable) -> Hashable:
-        """Give the one object that all members of an equal form have."""
-        return self._forms.setdefault(form, form)
-
-    def add(self, membership: Membership) -> None:
-        """Let a member in."""
-        channel = membership.channel
-        # Not leave() for one that was in already, with which the subscription might end.
-        self.members[channel] = membership
-        if channel.memberships is None:
-            channel.memberships = {}
-        channel.memberships[self.group] = membership
-        self._hub.roster_changed(self)
-
-    def remove(self, membership: Membership) -> None:
-        """Let a member go; does nothing if it has gone, or joined once more."""
-        channel = membership.channel
-        if self.members.get(channel) is membership:
-            del self.members[channel]
-            assert channel.memberships is not None
-            del channel.memberships[self.group]
-            self._hub.roster_changed(self)
-
-    def deliver(self, envelope: Envelope) -> None:
-        """Hand a message to all members, in one pass."""
-        delivery = Delivery(envelope)
-        excluded = number_of(envelope.exclude)
-        form: Hashable = None
-        prepared = None
-        written = 0
-        # A copy: a member that is cut for being slow leaves on the spot.
-        for membership in list(self.members.values()):
-            if membership.number == excluded:
-                continue
-            channel = membership.channel
-            # What Membership.deliver() does, for those who keep up: without a call for each.
-            if membership.keeps_up and channel.writable:
-                if membership.form is not form:
-                    form = membership.form
-                    prepared = delivery.prepare_for(membership)
-                channel.write(prepared)
-                written += 1
-            else:
-                membership.deliver(delivery)
-        counts.delivered += written
 
 
 class Hub:
@@ -177,26 +96,34 @@ class Hub:
         check_name(group)
         if slow is not None:
             check_slow(slow)
-        known = _read_position(since)
+        known = read_since(since)
         if channel.is_settled:
             raise closed(channel)
         roster = self._rosters.get(group) or self._open(group)
-        membership = Membership(roster, channel, presence, slow, gap, wants_positions=positions)
-        membership.hold()
-        roster.add(membership)
+        membership = roster.members.get(channel)
+        if membership is None:
+            membership = Membership(roster, channel, presence, slow, gap, wants_positions=positions)
+            membership.hold()
+            roster.add(membership)
+        else:
+            membership.change(presence, slow, gap, wants_positions=positions)
+            self.roster_changed(roster)
+            if known is None and not membership.is_held:
+                membership.tell_position(roster.position, None)
+                return Joined(roster.position, None)
+            membership.hold()
         try:
-            # Shielded: others may wait for the same subscription.
-            await asyncio.shield(roster.subscription)
-            recovery = await self._recover(roster, known)
+            recovery = await self._find_beginning(roster, membership, known)
         except BaseException:
-            membership.leave()
+            membership.give_up()
             raise
         if channel.is_settled:
             raise closed(channel)
-        if roster.position is None:
-            roster.position = recovery.position
-            self._release(roster)
-        membership.begin(recovery)
+        # Unless it has left meanwhile.
+        if roster.members.get(channel) is membership:
+            if roster.begins_at(recovery.position):
+                self._release(roster)
+            membership.begin(recovery)
         return Joined(recovery.position, recovery.recovered)
 
     async def leave(self, channel: Channel, group: str) -> None:
@@ -222,10 +149,8 @@ class Hub:
         counts.received += 1
         if item.position is None or not roster.options.history:
             roster.deliver(item)
-        elif roster.held is not None:
-            roster.held.append(item)
         else:
-            self._deliver_in_order(roster, item)
+            self._take_with_position(roster, item)
 
     def resume(self, groups: list[str]) -> None:
         """Take note that messages of some groups may have been missed, and that is over now."""
@@ -283,10 +208,31 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _find_beginning(
+        self, roster: Roster, membership: Membership, since: Position | int | None
+    ) -> Recovery:
+        """Wait until the messages of a group come, and read those before them that were missed."""
+        subscription = roster.subscription
+        if not subscription.done():
+            # Not awaited itself: others may wait for it, and its last member takes it along.
+            await asyncio.wait([subscription])
+        if not subscription.cancelled():
+            subscription.result()
+            return await self._recover(roster, since)
+        if roster.members.get(membership.channel) is membership:
+            raise GroupsUnavailable("the event loop is about to end")
+        return Recovery([], None, None if since is None else False)
+
     async def _recover(self, roster: Roster, since: Position | int | None) -> Recovery:
         if not roster.options.history:
             return Recovery([], None, None if since is None else False)
         return await self._subscriptions.recover(roster.group, since)
+
+    def _take_with_position(self, roster: Roster, envelope: Envelope) -> None:
+        if roster.held is not None:
+            roster.held.append(envelope)
+        else:
+            self._deliver_in_order(roster, envelope)
 
     def _deliver_in_order(self, roster: Roster, envelope: Envelope) -> None:
         """Deliver a message of a history once, and look for those that are missing before it."""
@@ -297,47 +243,60 @@ class Hub:
         if last is not None and (
             position.epoch != last.epoch or position.offset != last.offset + 1
         ):
-            self._find_missed(roster)
+            self._find_missed(roster, position)
             assert roster.held is not None
             roster.held.append(envelope)
             return
         roster.position = position
         roster.deliver(envelope)
 
-    def _find_missed(self, roster: Roster) -> None:
-        """Look in the history for what was missed, while new messages wait behind it."""
+    def _find_missed(self, roster: Roster, until: Position | None = None) -> None:
+        """Look in the history for what was missed, while new messages wait behind it.
+
+        Arguments:
+            until: that of the message before which others are missing, if that is how it is known.
+        """
         if not roster.options.history or roster.position is None:
             self._report_gap(roster)
         elif roster.held is None:
             roster.held = []
-            self._spawn(self._fill_gap(roster, roster.position))
+            self._spawn(self._fill_gap(roster, roster.position, until))
+        else:
+            roster.is_stale = True
 
-    async def _fill_gap(self, roster: Roster, since: Position) -> None:
+    async def _fill_gap(self, roster: Roster, since: Position, until: Position | None) -> None:
         # What two senders sent may overtake each other on its way here.
         await asyncio.sleep(_PATIENCE)
         if not _is_gapless(since, roster.held or []):
-            try:
-                recovery = await self._subscriptions.recover(roster.group, since)
-            except Exception as error:  # whatever it is, those who wait must not do so for ever
-                logger.warning("What %s has missed cannot be read: %s", roster.group, error)
-                recovery = Recovery([], None, False)
-            if not recovery.recovered:
-                self._report_gap(roster)
-                roster.position = None
+            recovery = await self._read_missed(roster.group, since)
             for envelope in recovery.envelopes:
                 if is_behind(envelope.position, roster.position):
                     roster.position = envelope.position
                     roster.deliver(envelope)
+            held = [each for each in roster.held or [] if is_behind(each.position, roster.position)]
+            if not _is_all(recovery, until) and not _is_gapless(roster.position, held):
+                self._report_gap(roster)
+                roster.held, roster.position = held, None
         self._release(roster)
+
+    async def _read_missed(self, group: str, since: Position) -> Recovery:
+        try:
+            return await self._subscriptions.recover(group, since)
+        except GroupsUnavailable as error:
+            logger.warning("What the group %s has missed cannot be read: %s", group, error)
+        except Exception:
+            # With all that comes held for ever, the group would be dead.
+            logger.exception("What the group %s has missed cannot be read", group)
+        return Recovery([], None, False)
 
     def _release(self, roster: Roster) -> None:
         """Deliver what was held, as far as nothing is missing in between."""
         held, roster.held = roster.held or [], None
-        for envelope in sorted(held, key=_offset_of):
-            if roster.held is None:
-                self._deliver_in_order(roster, envelope)
-            else:
-                roster.held.append(envelope)
+        if roster.is_stale:
+            roster.is_stale = False
+            self._find_missed(roster)
+        for envelope in _sorted(held):
+            self._take_with_position(roster, envelope)
 
     def _report_gap(self, roster: Roster) -> None:
         counts.gaps += 1
@@ -353,29 +312,36 @@ class Hub:
             membership.channel.close(order.code, order.reason)
 
 
-def _offset_of(envelope: Envelope) -> int:
-    return 0 if envelope.position is None else envelope.position.offset
+def _sorted(envelopes: list[Envelope]) -> list[Envelope]:
+    """Put messages of a history in order, those of another epoch where its first one came."""
+    epochs: dict[str, int] = {}
+
+    def place(envelope: Envelope) -> tuple[int, int]:
+        position = envelope.position
+        assert position is not None
+        return epochs.setdefault(position.epoch, len(epochs)), position.offset
+
+    return sorted(envelopes, key=place)
 
 
-def _is_gapless(since: Position, envelopes: list[Envelope]) -> bool:
+def _is_all(recovery: Recovery, until: Position | None) -> bool:
+    """Tell whether a history has given all that was before a message that has come."""
+    if not recovery.recovered or until is None:
+        return recovery.recovered is True
+    position = recovery.position
+    # One that knows less than has come here cannot tell.
+    return position is not None and not is_behind(until, position)
+
+
+def _is_gapless(since: Position | None, envelopes: list[Envelope]) -> bool:
     """Tell whether messages are all that follow a position, in whichever order."""
-    numbers = sorted({_offset_of(envelope) for envelope in envelopes})
+    positions = {each.position for each in envelopes if each.position is not None}
+    numbers = sorted(position.offset for position in positions)
     return (
-        bool(numbers)
-        and {each.position.epoch for each in envelopes if each.position} == {since.epoch}
+        since is not None
+        and bool(numbers)
+        and {position.epoch for position in positions} == {since.epoch}
         and numbers == list(range(since.offset + 1, numbers[-1] + 1))
-    )
-
-
-def _read_position(since: str | int | None) -> Position | int | None:
-    """Read what a view gives as a position, which mostly comes from a client."""
-    if since is None or (isinstance(since, int) and since >= 0):
-        return since
-    if isinstance(since, str):
-        # What is none cannot be recovered from, like one that is too old.
-        return Position.parse(since) or Position("", 0)
-    raise ValueError(
-        f"since must be a position as the client knows it, or an offset, not {since!r}"
     )
 
 

@@ -425,7 +425,7 @@ groups.send("room", "after")
 FORKING_WITH_MEMBERS = """\
 import os
 
-from adwebsocket.groups.hub import Roster
+from adwebsocket.groups.roster import Roster
 from adwebsocket.groups.membership import Membership
 from adwebsocket.groups.options import GroupOptions
 
