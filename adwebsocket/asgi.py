@@ -35,7 +35,7 @@ from .client_limits import client_of, give_back_place, take_place
 from .conf import get_limits, get_settings
 from .database import use_async_view_pool
 from .exceptions import HandshakeError
-from .groups.registry import get_backend, get_hub, stop_hub
+from .groups.registry import get_hub, prepare_to_serve, stop_hub
 from .handlers import (
     AsyncHandler,
     SyncHandler,
@@ -91,7 +91,7 @@ class ASGIApplication:
         self.sync_handler = SyncHandler()
         self.async_handler = AsyncHandler()
         self.runners = ViewRunners()
-        get_backend()  # a mistake in WEBSOCKET_GROUPS shall turn out at the start
+        prepare_to_serve()  # a mistake in WEBSOCKET_GROUPS shall turn out at the start
         if not get_settings().dwebsocket_alias:
             alias.uninstall()
         if get_settings().close_on_logout:

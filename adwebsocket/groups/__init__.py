@@ -24,7 +24,7 @@ from .counts import counts
 from .hub import Hub, Joined
 from .messages import Closing, Envelope, Position, check_name
 from .options import GroupsConfig
-from .registry import get_backend
+from .registry import get_backend, reach_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def send(
     _check_not_on_loop("send")
     envelope = _envelope(group, message, exclude, key)
     with _counted():
-        get_backend().publish(envelope)
+        reach_backend().publish(envelope)
 
 
 async def asend(
@@ -95,7 +95,7 @@ async def asend(
     """Send a message to all members of a group, see ``send``."""
     envelope = _envelope(group, message, exclude, key)
     with _counted():
-        await get_backend().apublish(envelope)
+        await reach_backend().apublish(envelope)
 
 
 def close(target: Any, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
@@ -114,12 +114,12 @@ def close(target: Any, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -
         TypeError, ValueError: the target is neither, or the code must not be sent.
     """
     _check_not_on_loop("close")
-    get_backend().publish(_closing(target, code, reason))
+    reach_backend().publish(_closing(target, code, reason))
 
 
 async def aclose(target: Any, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
     """Close all sockets of a group, or of a user, see ``close``."""
-    await get_backend().apublish(_closing(target, code, reason))
+    await reach_backend().apublish(_closing(target, code, reason))
 
 
 def count(group: str) -> int:
@@ -134,13 +134,13 @@ def count(group: str) -> int:
     """
     check_name(group)
     _check_not_on_loop("count")
-    return get_backend().count(group)
+    return reach_backend().count(group)
 
 
 async def acount(group: str) -> int:
     """Count the members of a group in all processes, see ``count``."""
     check_name(group)
-    return await get_backend().acount(group)
+    return await reach_backend().acount(group)
 
 
 def members(group: str) -> list[Any]:
@@ -150,13 +150,13 @@ def members(group: str) -> list[Any]:
     """
     check_name(group)
     _check_not_on_loop("members")
-    return get_backend().members(group)
+    return reach_backend().members(group)
 
 
 async def amembers(group: str) -> list[Any]:
     """Give the presence of each member of a group in all processes, see ``members``."""
     check_name(group)
-    return await get_backend().amembers(group)
+    return await reach_backend().amembers(group)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -40,7 +40,12 @@ class Backend(ABC):
     Arguments:
         config: ``WEBSOCKET_GROUPS``; ``config.options`` is for the back-end, which refuses what it
             does not know with ``ImproperlyConfigured``. Nothing is connected yet.
+
+    Attributes:
+        reaches_other_processes: whether what one process sends may reach members in others.
     """
+
+    reaches_other_processes: ClassVar[bool] = True
 
     def __init__(self, config: GroupsConfig) -> None:
         self.config = config

@@ -6,7 +6,7 @@ A message goes from the thread that sends it straight to the event loops that ha
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 class MemoryBackend(Backend):
     """Carry messages between the threads and event loops of this process only."""
+
+    reaches_other_processes: ClassVar[bool] = False
 
     def __init__(self, config: GroupsConfig) -> None:
         super().__init__(config)

@@ -41,6 +41,9 @@ WORKERS_VARIABLE = "ADWEBSOCKET_WORKER_COUNT"
 _lock = threading.Lock()
 _backend: Backend | None = None
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+# Whether WebSockets are served in this process, or may be; and whether the log says that not.
+_serves = False
+_has_warned = False
 
 
 def get_backend() -> Backend:
@@ -57,27 +60,57 @@ def get_backend() -> Backend:
     return _backend
 
 
+def reach_backend() -> Backend:
+    """Give the back-end to somebody who sends or asks; warn where nobody can be reached, once."""
+    global _has_warned
+    backend = get_backend()
+    if not _serves and not _has_warned and _reaches_nobody(backend):
+        _has_warned = True
+        logger.warning(
+            "No WebSocket gets what this process sends to groups: it serves none itself, and "
+            "WEBSOCKET_GROUPS is not set, so that messages stay within their process. Set it to "
+            '"local" if the server runs on this machine, or to a URL of Redis (back-end "redis"); '
+            'to "memory" if this is how it shall be.'
+        )
+    return backend
+
+
+def prepare_to_serve() -> None:
+    """Take note that this process is about to serve WebSockets.
+
+    Raises:
+        ImproperlyConfigured: ``WEBSOCKET_GROUPS`` has no meaning.
+    """
+    global _serves
+    _serves = True
+    get_backend()
+
+
 def get_hub() -> Hub:
     """Give the hub of the running event loop, which receives from then on."""
     loop = asyncio.get_running_loop()
     hub = _hubs.get(loop)
     if hub is None:
+        prepare_to_serve()
         hub = Hub(get_backend(), _close_sockets_of_user)
-        _hubs[loop] = hub
+        with _lock:
+            _hubs[loop] = hub
         hub.start()
     return hub
 
 
 async def stop_hub() -> None:
     """Let the running event loop, which is about to end, receive nothing more."""
-    hub = _hubs.pop(asyncio.get_running_loop(), None)
+    with _lock:
+        hub = _hubs.pop(asyncio.get_running_loop(), None)
     if hub is not None:
         await hub.stop()
 
 
 def all_hubs() -> list[Hub]:
     """Give the hubs of all event loops. From any thread."""
-    return list(_hubs.values())
+    with _lock:
+        return list(_hubs.values())
 
 
 def statistics() -> dict[str, Any]:
@@ -100,6 +133,10 @@ def statistics() -> dict[str, Any]:
 
 def _close_sockets_of_user(order: Closing) -> None:
     close_sockets_of(order.user, order.code, order.reason)
+
+
+def _reaches_nobody(backend: Backend) -> bool:
+    return backend.config.backend is None and not backend.reaches_other_processes
 
 
 def count_workers() -> int:
