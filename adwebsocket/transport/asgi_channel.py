@@ -146,9 +146,11 @@ class AsgiChannel(Channel):
     def write(self, prepared: tuple[AsgiEvent, int]) -> None:
         """Queue a message for the server, unless the connection is over."""
         if not self.ended:
+            event, size = prepared
             tally.messages_out += 1.0
-            tally.bytes_out += prepared[1]
-            self._enqueue(*prepared)
+            tally.bytes_out += size
+            # A copy: members of a group share what was prepared, and middleware may change events.
+            self._enqueue({**event}, size)
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
         """Ask the server for the closing handshake."""
