@@ -7,9 +7,6 @@ messages both ways, a connection that comes back, history after a reload.
 from __future__ import annotations
 
 import contextlib
-import socket
-import socketserver
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browsers import start_browser
+from tests.cables import Cable
 from tests.processes import DEADLINE, ServerProcess, run, serve
 
 if TYPE_CHECKING:
@@ -37,71 +35,6 @@ CHAT = Path(__file__).parent.parent / "examples" / "chat"
 PASSWORD = "a good password"
 
 
-class Cable(socketserver.ThreadingTCPServer):
-    """The network between one browser and the server, with an address that never changes.
-
-    It can be pulled out, which ends every connection with no close frame, and put in again, also
-    into another server.
-    """
-
-    def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), Strand)
-        self.far_port: int | None = port
-        self.ends: set[socket.socket] = set()
-        self.thread = threading.Thread(target=self.serve_forever, args=[0.05])
-        self.thread.start()
-
-    def plug(self, port: int) -> None:
-        self.far_port = port
-
-    def pull(self) -> None:
-        self.far_port = None
-        for end in list(self.ends):
-            hang_up(end)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay silent: connections that fail are what a cable without a server is for."""
-
-    def server_close(self) -> None:
-        self.pull()
-        self.shutdown()
-        self.thread.join()
-        super().server_close()
-
-
-class Strand(socketserver.BaseRequestHandler):
-    """One connection through the cable."""
-
-    server: Cable
-
-    def handle(self) -> None:
-        if (port := self.server.far_port) is None:
-            return
-        near: socket.socket = self.request
-        with socket.create_connection(("127.0.0.1", port)) as far:
-            self.server.ends |= {near, far}
-            # It may have been pulled out before these two were known to it.
-            if self.server.far_port is not None:
-                back = threading.Thread(target=carry, args=(far, near))
-                back.start()
-                carry(near, far)
-                back.join()
-            self.server.ends -= {near, far}
-
-
-def carry(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    hang_up(source)
-    hang_up(target)
-
-
-def hang_up(end: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
-
-
 class Person:
     """Somebody in front of a browser, as the tests see them: what they do, what they read."""
 
@@ -111,7 +44,7 @@ class Person:
         self.name = name
 
     def open(self, path: str) -> None:
-        self.browser.get(f"http://127.0.0.1:{self.cable.server_address[1]}{path}")
+        self.browser.get(self.cable.url("http", path))
 
     def sign_up(self, path: str) -> None:
         """Make an account, on the way to a page that wants one."""
