@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIGURATION = CHECKOUT / "mkdocs.yml"
-LANGUAGES = {"dockerfile", "html", "ini", "mermaid", "nginx", "python", "shell", "text", "yaml"}
+LANGUAGES = {
+    "dockerfile",
+    "html",
+    "ini",
+    "javascript",
+    "mermaid",
+    "nginx",
+    "python",
+    "shell",
+    "text",
+    "yaml",
+}
 
 each_page = pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 
