@@ -22,6 +22,7 @@ import adwebsocket
 from tests.browsers import start_browser
 from tests.cables import Cable
 from tests.documentation.pages import DOCS, blocks
+from tests.groups.redis_servers import Servers
 from tests.processes import ServerProcess, run, serve, wait_until, write_project
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ SETTINGS = """\
 WEBSOCKET_RUNTIME_DIR = os.environ.get("RUNTIME_DIR")
 WEBSOCKET_GROUPS = {
     "BACKEND": os.environ.get("GROUPS_BACKEND", "memory"),
+    "LOCATION": os.environ.get("GROUPS_LOCATION"),
     "GROUPS": {
         "kept.*": {"history": 10_000},
         "short.*": {"history": 1},
@@ -326,7 +328,14 @@ def local_history() -> Iterator[dict[str, str]]:
         yield {"GROUPS_BACKEND": "local", "RUNTIME_DIR": directory}
 
 
-HISTORIES_THAT_LAST = {"local": local_history}
+@contextlib.contextmanager
+def redis_history() -> Iterator[dict[str, str]]:
+    """Give the environment in which servers share a history in a Redis of their own."""
+    with contextlib.closing(Servers()) as servers:
+        yield {"GROUPS_BACKEND": "redis", "GROUPS_LOCATION": servers.open().url}
+
+
+HISTORIES_THAT_LAST = {"local": local_history, "redis": redis_history}
 
 
 class Publisher:
