@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.sync.client import connect
 
+from tests.groups.redis_servers import redis_servers
 from tests.processes import DEADLINE, ServerProcess, run, serve, wait_until
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from websockets.sync.client import ClientConnection
 
-CHAT = Path(__file__).parent.parent / "examples" / "chat"
+CHAT = Path(__file__).parent.parent.parent / "examples" / "chat"
 SERVE = ["-m", "adwebsocket", "chatsite.asgi:application", "--port", "{port}"]
 NAMES = ("ada", "bob", "cid", "dan", "eve", "fay")
 
@@ -131,13 +132,7 @@ def test_chat_on_four_workers(open_house: Callable[..., Any]) -> None:
         talk(house)
 
 
-def test_chat_on_two_servers_with_redis_between(
-    open_house: Callable[..., Any], tmp_path: Path
-) -> None:
-    redis_servers = pytest.importorskip("tests.groups.redis_servers")
-    redis = redis_servers.RedisServer(tmp_path / "redis").start()
-    try:
-        with open_house(["--workers", "2"], [], groups=redis.url) as house:
-            talk(house)
-    finally:
-        redis.stop()
+def test_chat_on_two_servers_with_redis_between(open_house: Callable[..., Any]) -> None:
+    redis = redis_servers.single()
+    with open_house(["--workers", "2"], [], groups=redis.url) as house:
+        talk(house)
