@@ -133,6 +133,6 @@ def test_chat_on_four_workers(open_house: Callable[..., Any]) -> None:
 
 
 def test_chat_on_two_servers_with_redis_between(open_house: Callable[..., Any]) -> None:
-    redis = redis_servers.single()
+    redis = redis_servers.single
     with open_house(["--workers", "2"], [], groups=redis.url) as house:
         talk(house)
