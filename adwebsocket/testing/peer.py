@@ -226,8 +226,9 @@ class Peer(asyncio.Protocol):
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes that need not mean anything."""
-        if self._transport is not None and not self._is_half_closed:
-            self._transport.write(data)
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and not self._is_half_closed:
+            transport.write(data)
 
     def end_writing(self) -> None:
         """End the client's half of the byte stream."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from adwebsocket.groups.options import GroupOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from adwebsocket.groups import Recovery
 
@@ -25,8 +25,12 @@ TIMEOUT = 5.0
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with override_settings(WEBSOCKET_RUNTIME_DIR=str(tmp_path / "run")):
+def place() -> Iterator[Place]:
+    # Not below that of pytest, whose path is too long for a socket.
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        override_settings(WEBSOCKET_RUNTIME_DIR=directory),
+    ):
         yield Place("secret")
 
 
