@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from functools import lru_cache, partial, update_wrapper
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,7 +16,6 @@ from django.conf import settings as django_settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.http import Http404, HttpResponse, HttpResponseBadRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
-from django.utils.log import log_response
 
 from .accounts import aload_session, load_session
 from .async_websocket import AsyncWebSocket
@@ -26,7 +24,7 @@ from .options import Options
 from .origins import refusal_of_origin
 from .protocol.codes import CloseCode
 from .protocol.handshake import choose_subprotocol
-from .refusals import mark_refusal
+from .refusals import explain_stray_handshake, log_refusal, mark_refusal
 from .request import is_websocket_request, mark_plain_request
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
 
     View: TypeAlias = Callable[..., Any]
 
-logger = logging.getLogger("adwebsocket")
-
 
 class WebSocketResponse(HttpResponse):
     """What middleware sees when a WebSocket has ended; it is never sent.
@@ -56,20 +52,23 @@ class WebSocketResponse(HttpResponse):
 class PlainRequestRefusal(HttpResponseBadRequest):
     """What a plain request to ``require_websocket`` gets, from a sync view or from an async one.
 
-    In DEBUG a browser gets a page with a WebSocket client in it. It may be awaited: ``dispatch`` of
+    In DEBUG a browser gets a page with a WebSocket client in it. A handshake that the server or a
+    proxy has made a plain request is told so, and the log is. It may be awaited: ``dispatch`` of
     an async class-based view is a sync method whose result Django awaits.
     """
 
     def __init__(self, request: HttpRequest, subprotocols: Subprotocols = ()) -> None:
-        super().__init__(
-            "This URL speaks WebSocket only; open it with a WebSocket client.\n",
-            content_type="text/plain; charset=utf-8",
-        )
-        if django_settings.DEBUG:
+        request = getattr(request, "_request", request)
+        stray = explain_stray_handshake(request)
+        text = stray or "This URL speaks WebSocket only; open it with a WebSocket client."
+        super().__init__(f"{text}\n", content_type="text/plain; charset=utf-8")
+        if stray is not None:
+            log_refusal(request, self, stray)
+        elif django_settings.DEBUG:
             # Only there, so that it costs nobody else anything.
             from . import console
 
-            console.fill(self, getattr(request, "_request", request), subprotocols)
+            console.fill(self, request, subprotocols)
 
     def __await__(self) -> Generator[None, None, Self]:
         return self
@@ -260,17 +259,9 @@ def _check(request: WebSocketRequest, options: Options) -> HttpResponse | None:
 
 
 def _forbid(request: WebSocketRequest, reason: str) -> HttpResponse:
-    """Refuse with 403, and log why: a browser shows its page nothing of the response."""
+    """Refuse with 403, and log why."""
     response = HttpResponseForbidden(f"{reason}\n", content_type="text/plain; charset=utf-8")
-    # Django's way, so that it is logged once.
-    log_response(
-        "Refused a WebSocket to %s: %s",
-        ascii(request.path),
-        reason,
-        response=response,
-        request=request,
-        logger=logger,
-    )
+    log_refusal(request, response, reason)
     return mark_refusal(response, "origin")
 
 

@@ -27,7 +27,7 @@ from django.utils.module_loading import import_string
 
 from .database import use_async_view_pool
 from .decorators import accept_websocket, ensure_websocket_view
-from .refusals import mark_refusal
+from .refusals import log_refusal, mark_refusal
 from .runners.base import RunnerFull
 from .transport.waiting import wait_for
 
@@ -204,9 +204,10 @@ async def _await_with_pool(
 
 
 def _refuse_unmarked_view(request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
-    response = HttpResponseBadRequest(
+    reason = (
         "This URL does not speak WebSocket: its view is not decorated with accept_websocket or "
-        "require_websocket, or a decorator around it hides that (functools.wraps keeps it).\n",
-        content_type="text/plain; charset=utf-8",
+        "require_websocket, or a decorator around it hides that (functools.wraps keeps it)."
     )
+    response = HttpResponseBadRequest(f"{reason}\n", content_type="text/plain; charset=utf-8")
+    log_refusal(request, response, reason)
     return mark_refusal(response, "unmarked")

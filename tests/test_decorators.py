@@ -419,6 +419,17 @@ class TestPlainHttp:
         check(Client().get(address))
         ask()
 
+    @pytest.mark.parametrize("address", REQUIRING)
+    def test_handshake_without_its_headers_is_told_of_the_proxy(
+        self, address: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        headers = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        answer = Client().get(address, headers=headers)
+        assert answer.status_code == 400
+        assert b"without its headers Upgrade and Connection: the proxy" in answer.content
+        (message,) = caplog.messages
+        assert message.startswith(f"Refused a WebSocket to '{address}': This handshake came")
+
     def test_requiring_view_refuses_a_post_as_well(self) -> None:
         assert Client().post("/require/sync/", {"a": 1}).status_code == 400
 

@@ -357,11 +357,16 @@ class TestOtherUrlconf:
             assert (response.status, response.header("location")) == (302, "/login/")
 
     @on_event_loop
-    async def test_view_that_is_not_marked_is_refused(self, colour: str) -> None:
+    async def test_view_that_is_not_marked_is_refused_and_the_log_says_why(
+        self, colour: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         async with connect(f"/unmarked/{colour}/", EXCHANGE) as peer:
             response = await peer.refused()
             assert response.status == 400
             assert "does not speak WebSocket" in response.text
+        start = f"Refused a WebSocket to '/unmarked/{colour}/': This URL does not speak WebSocket"
+        (message,) = caplog.messages
+        assert message.startswith(start)
 
     @on_event_loop
     async def test_path_that_leads_nowhere_there_is_404(self, colour: str) -> None:

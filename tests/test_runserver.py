@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.processes import (
@@ -118,6 +118,18 @@ def echo(server: ServerProcess, path: str) -> None:
 
 
 class TestServing:
+    def test_djangos_own_command_tells_handshakes_what_is_missing(self, project: Path) -> None:
+        add_settings(project, "INSTALLED_APPS.remove('adwebsocket')")
+        with runserver(project, "--noreload") as server:
+            with pytest.raises(InvalidStatus) as refused:
+                connect(server.url("ws", "/sync"), proxy=None)
+            response = refused.value.response
+            assert response.status_code == 400
+            assert b"'adwebsocket' before 'django.contrib.staticfiles'" in response.body
+            server.wait_for_output(
+                "Refused a WebSocket to '/sync': The server that took this handshake serves no"
+            )
+
     """What is served, and what the console shows of it."""
 
     def test_http_websockets_and_static_files_are_served(self, project: Path) -> None:
