@@ -15,7 +15,7 @@ from .websocket_base import PING_TIMEOUT, WebSocketBase, positive_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
-    from typing import Self
+    from typing import NoReturn, Self
 
     from .groups.hub import Joined
     from .protocol.frames import Message
@@ -183,6 +183,10 @@ class AsyncWebSocket(WebSocketBase):
         finally:
             self._channel.withdraw_ping(ping)
         return self._latency_of(ping)
+
+    def __iter__(self) -> NoReturn:
+        """Say how it is done here: ``for`` would name nothing but the class."""
+        raise TypeError("in an async view write: async for message in request.websocket")
 
     def __aiter__(self) -> Self:
         """Iterate over the messages as they come, until the connection has ended."""

@@ -807,6 +807,12 @@ class TestBlockingOnly:
 
 class TestAsyncOnly:
     @on_event_loop
+    async def test_for_without_async_says_how_it_is_written(self) -> None:
+        socket = AsyncWebSocket(RecordingChannel(asyncio.get_running_loop()))
+        with pytest.raises(TypeError, match="async for message in request"):
+            iter(socket)
+
+    @on_event_loop
     async def test_close_and_accept_need_no_await_and_take_one(self) -> None:
         for answer_awaited in (True, False):
             channel = RecordingChannel(asyncio.get_running_loop())

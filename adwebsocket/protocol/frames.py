@@ -100,9 +100,10 @@ def check_message(message: Message) -> tuple[Opcode, bytes]:
         return Opcode.TEXT, message.encode()
     if isinstance(message, (bytes, bytearray, memoryview)):
         return Opcode.BINARY, bytes(message)
+    advice = "; send_json() sends it as JSON" if isinstance(message, (dict, list)) else ""
     raise TypeError(
         "a WebSocket message must be str (sent as text) or bytes, bytearray or memoryview "
-        f"(sent as binary), not {type(message).__name__}"
+        f"(sent as binary), not {type(message).__name__}{advice}"
     )
 
 

@@ -150,6 +150,7 @@ def test_message_of_another_type_raises_and_says_what_was_expected(message: obje
         encode_message(message)  # type: ignore[arg-type]
 
     assert type(message).__name__ in str(caught.value)
+    assert ("send_json()" in str(caught.value)) is isinstance(message, (dict, list))
 
 
 def test_text_with_a_surrogate_raises() -> None:
