@@ -218,6 +218,28 @@ def test_groups_without_meaning_are_e002() -> None:
     assert "slow must be one of 'disconnect'" in message
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("nowhere", "the back-end 'nowhere', which cannot be imported"),
+        ({"BACKEND": "nowhere.Groups"}, "No module named 'nowhere'"),
+        ("adwebsocket.stats", "which is no class derived from adwebsocket.groups.Backend"),
+        ({"BACKEND": 5}, "must be the name of a back-end, a URL or a dotted path, not 5"),
+    ],
+)
+def test_back_end_of_groups_that_is_not_there_is_e002(value: object, expected: str) -> None:
+    (message,) = messages(WEBSOCKET_GROUPS=value)["E002"]
+    assert expected in message
+
+
+def test_redis_for_groups_without_its_package_is_e002(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("adwebsocket.groups.redis", "adwebsocket.groups.redis_backend"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    (message,) = messages(WEBSOCKET_GROUPS="redis://localhost")["E002"]
+    assert "adwebsocket[redis]" in message
+
+
 def test_greenlet_runner_without_greenlet_is_e003(monkeypatch: pytest.MonkeyPatch) -> None:
     assert messages(WEBSOCKET_SYNC_RUNNER="greenlet") == {}
     monkeypatch.setitem(sys.modules, "greenlet", None)

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ..conf import PREFIX, known_settings, read_settings, unknown_settings
 from ..groups.options import read_config
+from ..groups.registry import find_backend
 from ..validation import suggest
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def check_values(app_configs: Sequence[AppConfig] | None, **options: Any) -> lis
     """Report E002: a setting whose value has no meaning."""
     configured, problems = read_settings()
     try:
-        read_config(configured.groups)
+        backend = read_config(configured.groups).backend
+        if backend is not None:
+            find_backend(backend)
     except ImproperlyConfigured as error:
         problems.append(str(error))
     return [

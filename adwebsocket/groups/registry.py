@@ -159,14 +159,12 @@ def explain_lonely_memory(backend: str | None) -> str | None:
     )
 
 
-def _make_backend() -> Backend:
-    config = read_config(get_settings().groups)
-    name = config.backend
-    if name is None:
-        has_sockets = hasattr(socket, "AF_UNIX")
-        name = "local" if has_sockets and count_workers() > 1 else "memory"
-    if warning := explain_lonely_memory(name):
-        logger.warning("%s", warning)
+def find_backend(name: str) -> type[Backend]:
+    """Give the class of a back-end, by its name in ``WEBSOCKET_GROUPS`` or its dotted path.
+
+    Raises:
+        ImproperlyConfigured: there is no such class, or a package that it needs is missing.
+    """
     try:
         backend = import_string(BACKENDS.get(name, name))
     except ImportError as error:
@@ -179,7 +177,18 @@ def _make_backend() -> Backend:
             f"WEBSOCKET_GROUPS names {name!r}, which is no class derived from "
             "adwebsocket.groups.Backend"
         )
-    return backend(config)
+    return backend
+
+
+def _make_backend() -> Backend:
+    config = read_config(get_settings().groups)
+    name = config.backend
+    if name is None:
+        has_sockets = hasattr(socket, "AF_UNIX")
+        name = "local" if has_sockets and count_workers() > 1 else "memory"
+    if warning := explain_lonely_memory(name):
+        logger.warning("%s", warning)
+    return find_backend(name)(config)
 
 
 def _forget(*, setting: str, **_: Any) -> None:
