@@ -102,6 +102,12 @@ class RunnerConfig(Config):
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
             # Django's LOGGING disables what is not in it, unless told otherwise.
             logging.getLogger(name).disabled = False
+        if is_stock_django(self.loaded_app, "WSGI"):
+            logger.error(
+                "The application speaks WSGI, as wsgi.py has it, and this server speaks ASGI: name "
+                "one that comes from adwebsocket.asgi, or --settings and no application."
+            )
+            sys.exit(STARTUP_FAILURE)
         if is_stock_django(self.loaded_app):
             logger.warning(
                 "The application is Django's own, which refuses every WebSocket: in its module, "
@@ -116,7 +122,7 @@ class RunnerConfig(Config):
         try:
             bound = PortReservation.reserve(self.host, self.port)
         except OSError as error:
-            logger.error(error)
+            logger.error("Cannot listen at %s, port %d: %s", self.host, self.port, error)
             sys.exit(STARTUP_FAILURE)
         scheme = "https" if self.is_ssl else "http"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -308,9 +314,9 @@ def is_for_django() -> bool:
     return conf is not None and conf.settings.configured
 
 
-def is_stock_django(application: Any) -> bool:
-    """Tell whether this is Django's own ASGI handler, below any middleware of uvicorn's."""
+def is_stock_django(application: Any, interface: str = "ASGI") -> bool:
+    """Tell whether this is Django's own handler, below any middleware of uvicorn's."""
     while type(application).__module__.startswith("uvicorn."):
         application = application.app
-    handlers = sys.modules.get("django.core.handlers.asgi")
-    return handlers is not None and type(application) is handlers.ASGIHandler
+    handlers = sys.modules.get(f"django.core.handlers.{interface.lower()}")
+    return handlers is not None and type(application) is getattr(handlers, f"{interface}Handler")

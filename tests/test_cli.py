@@ -313,6 +313,15 @@ class TestOneProcess:
             text = server.wait_for_output("import get_asgi_application from adwebsocket.asgi")
             assert text.count("refuses every WebSocket") == 1
 
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_wsgi_application_is_an_error(self, project: Path, workers: str) -> None:
+        write_files(project, {"mysite/wsgi.py": WSGI})
+        arguments = ["mysite.wsgi:application", "--workers", workers, "--port", "0"]
+        result = run(["-m", "adwebsocket", *arguments], cwd=project)
+        assert result.returncode == 3
+        assert "The application speaks WSGI" in result.stdout
+        assert "Traceback" not in result.stdout
+
     def test_own_django_application_is_not_warned_about(self, project: Path) -> None:
         write_files(project, {"mysite/asgi.py": OWN_ASGI})
         with adwebsocket("mysite.asgi:application", cwd=project) as server:
@@ -351,6 +360,15 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
 application = get_asgi_application()
+"""
+
+WSGI = """\
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+application = get_wsgi_application()
 """
 
 OWN_ASGI = STOCK_ASGI.replace("django.core.asgi", "adwebsocket.asgi")
@@ -416,6 +434,7 @@ class TestWorkers:
             arguments = ["-m", "adwebsocket", "plain:application", "--workers", "2"]
             result = run([*arguments, "--port", str(server.port)], cwd=plain)
         assert result.returncode == 3
+        assert f"Cannot listen at 127.0.0.1, port {server.port}: " in result.stdout
         assert "Address already in use" in result.stdout
 
     def test_application_that_cannot_be_loaded_ends_the_runner(self, plain: Path) -> None:
