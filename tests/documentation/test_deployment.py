@@ -53,7 +53,7 @@ def options_of(arguments: list[str]) -> dict[str, Any]:
 
 def page_patterns() -> list[Any]:
     names: dict[str, Any] = {"__name__": __name__, "HttpResponse": HttpResponse, "path": path}
-    (block,) = blocks(PAGE, "python")
+    (block,) = (each for each in blocks(PAGE, "python") if "urlpatterns" in each)
     exec(compile(block, PAGE.name, "exec"), names)
     return names["urlpatterns"]  # type: ignore[no-any-return]
 
