@@ -32,10 +32,9 @@ class Load:
     ``mode`` is "echo", where each connection sends its next message when its echo came; "connect",
     where each client connects, has one message echoed, closes and begins again; or "burst", where
     all connections are silent until each one is sent a message at once; or "fan", where the first
-    connection sends a message, all of them get it, and when the last one has, it sends the next.
-    ``size`` is in bytes;
-    ``warmup`` and ``seconds`` are the times before and while it counts; a burst takes as long as it
-    takes.
+    connection sends messages that all of them must get in order, at most ``window`` ahead of the
+    slowest. ``size`` is in bytes; ``warmup`` and ``seconds`` are the times before and while it
+    counts; a burst takes as long as it takes.
     """
 
     connections: int = 100
@@ -44,6 +43,7 @@ class Load:
     warmup: float = 0.5
     seconds: float = 2.0
     mode: str = "echo"
+    window: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,7 @@ def run_generator(load: Load, target: Target) -> Measurement:
         *("--mode", load.mode, "--connections", str(load.connections), "--size", str(load.size)),
         *("--warmup", str(load.warmup), "--seconds", str(load.seconds)),
         *(["--sources", str(SOURCE_ADDRESSES)] if load.mode != "echo" else []),
+        *(["--window", str(load.window)] if load.mode == "fan" else []),
         *(["--publisher-port", str(target.publisher_port)] if target.publisher_port else []),
         *(["--binary"] if load.binary else []),
         *([] if target.echoes else ["--same-payload"]),

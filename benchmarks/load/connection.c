@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAX_RESPONSE = 16 * 1024, READ_SIZE = 256 * 1024, STAMP_SIZE = 8 };
+enum { MAX_RESPONSE = 16 * 1024, READ_SIZE = 256 * 1024, STAMP_SIZE = 8,
+       PATIENCE = 20 * 1000 /* milliseconds */ };
 
 /* RFC 6455, section 1.3: the sample key and its answer, so that no SHA-1 is needed here. */
 static const char KEY[] = "dGhlIHNhbXBsZSBub25jZQ==", ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -111,12 +113,31 @@ void send_message(struct connection *c)
     send_rest_of_frame(c);
 }
 
-/* What somebody else is about to send; it has that connection's stamp. */
+/* What somebody is about to send to everybody; it has that connection's stamp. */
 void expect_message(struct connection *c)
 {
+    if (c->awaiting_echo)
+        return;
     c->sent = frame_size;
     c->received = 0;
     c->awaiting_echo = true;
+}
+
+/* Send one of several messages that are under way to everybody. */
+void send_numbered(struct connection *c, uint32_t sequence)
+{
+    uint32_t expected = c->sequence;
+    c->sequence = sequence;
+    stamp(c);
+    c->sequence = expected;
+    for (size_t sent = 0; sent < frame_size;) {
+        ssize_t n = send(c->fd, frame + sent, frame_size - sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
+            n = poll(&(struct pollfd){.fd = c->fd, .events = POLLOUT}, 1, PATIENCE) == 1 ? 0 : -1;
+        if (n < 0)
+            fail(c, "cannot send: %s", strerror(errno));
+        sent += n;
+    }
 }
 
 void send_close(struct connection *c)

@@ -27,7 +27,7 @@ struct connection {
 
 extern struct options {
     const char *host, *path, *cookie;
-    int port, publisher_port, connections, sources, server_pids[MAX_PROCESSES], server_processes;
+    int port, publisher_port, connections, sources, window, server_pids[MAX_PROCESSES], server_processes;
     size_t size;
     double warmup, seconds;
     uint8_t opcode;
@@ -38,6 +38,7 @@ extern struct options {
 void build_message(void);
 void start_connection(struct connection *c, int epoll, uint32_t number);
 void send_message(struct connection *c);
+void send_numbered(struct connection *c, uint32_t sequence);
 void expect_message(struct connection *c);
 void send_close(struct connection *c);
 void handle_event(struct connection *c, uint32_t events);

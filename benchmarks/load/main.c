@@ -22,17 +22,21 @@ enum {
      * after a second. */
     HANDSHAKES_AT_ONCE = 64,
     MAX_EVENTS = 512,
+    MAX_WINDOW = 1024,
     STALL_SECONDS = 20,
 };
 
 struct options option = {.host = "127.0.0.1", .path = "/", .connections = 100, .size = 32,
-                         .warmup = 0.5, .seconds = 2, .opcode = OPCODE_TEXT, .stamped = true};
+                         .warmup = 0.5, .seconds = 2, .window = 1, .opcode = OPCODE_TEXT,
+                         .stamped = true};
 
 static struct connection *connections;
 static int epoll, started, opened, outstanding, ended;
 static bool running;
 /* What is counted: echoes, or connections from beginning to end. */
 static uint64_t counted;
+
+static const double IDLE_SECONDS = 0.25;
 
 /* A way to measure, and what it does when a connection is open, has its echo, is closed. */
 static const struct mode {
@@ -159,20 +163,34 @@ static void start_measuring(void)
     before.time = now();
 }
 
-static struct delay_figures {
-    double median, p99, longest;
-} measured_delays;
+/* The delays of deliveries since the measurement began, in milliseconds. */
+static struct {
+    float *of;
+    size_t count, room;
+} delays;
+
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static double delay_of(double share)
+{
+    return delays.count ? delays.of[(size_t)((delays.count - 1) * share)] : 0;
+}
 
 static void stop_measuring(void)
 {
     double seconds = now() - before.time;
     double client = read_clock(CLOCK_PROCESS_CPUTIME_ID) - before.client;
     double server = read_server_clock() - before.server;
+    qsort(delays.of, delays.count, sizeof *delays.of, compare_floats);
     printf("{\"connections\": %d, \"count\": %llu, \"seconds\": %.6f, "
            "\"client_cpu_seconds\": %.6f, \"server_cpu_seconds\": %.6f, "
            "\"delays\": [%.3f, %.3f, %.3f]}\n",
            option.connections, (unsigned long long)(counted - before.counted), seconds, client,
-           server, measured_delays.median, measured_delays.p99, measured_delays.longest);
+           server, delay_of(0.5), delay_of(0.99), delay_of(1));
 }
 
 static void count_opened(struct connection *c)
@@ -260,49 +278,81 @@ static void count_opened_or_echo(struct connection *c)
         counted++;
 }
 
-/* The delays of deliveries since the measurement began, in milliseconds. */
+/* What is under way: messages from the oldest one that a member still lacks to the newest. */
 static struct {
-    float *of;
-    size_t count, room;
-    double published;
-} delays;
+    uint32_t sent, arrived;
+    int missing[MAX_WINDOW];
+    double sent_at[MAX_WINDOW], last_arrival;
+} published;
 
-static void count_delivery(struct connection *c)
+static void note_delay(double seconds)
 {
-    (void)c;
     if (delays.count == delays.room) {
         delays.room = delays.room ? 2 * delays.room : 1 << 20;
         delays.of = realloc(delays.of, delays.room * sizeof *delays.of);
         if (!delays.of)
             fail(NULL, "out of memory");
     }
-    delays.of[delays.count++] = (now() - delays.published) * 1000;
-    counted++;
-    outstanding--;
+    delays.of[delays.count++] = seconds * 1000;
 }
 
-/* The first connection sends a message, which all of them get, with its stamp. */
+static void publish(void)
+{
+    int slot = published.sent % option.window;
+    published.missing[slot] = option.connections;
+    published.sent_at[slot] = published.last_arrival = now();
+    outstanding += option.connections;
+    for (int i = 0; i < option.connections; i++)
+        expect_message(&connections[i]);
+    send_numbered(&connections[0], published.sent++);
+}
+
+/* The stamp was that of the member's next message: it has come in order, and once. */
+static void count_delivery(struct connection *c)
+{
+    int slot = (c->sequence - 1) % option.window;
+    published.last_arrival = now();
+    note_delay(published.last_arrival - published.sent_at[slot]);
+    counted++;
+    outstanding--;
+    published.missing[slot]--;
+    if (c->sequence < published.sent)
+        expect_message(c);
+}
+
+/* Something always happens, since servers ping: what counts is that messages arrive. */
+static void run_until_delivery(void)
+{
+    run_once();
+    if (now() - published.last_arrival > STALL_SECONDS)
+        fail(NULL, "nothing was delivered for %d s: %d deliveries are missing of the messages %u "
+             "to %u", STALL_SECONDS, outstanding, published.arrived, published.sent - 1);
+}
+
+/* The first connection sends messages, which all of them get. It is ahead of the slowest by as many
+ * as the window has. */
 static void publish_for(double seconds)
 {
-    for (double end = now() + seconds; now() < end;) {
-        delays.published = now();
-        outstanding = option.connections;
-        for (int i = 1; i < option.connections; i++)
-            expect_message(&connections[i]);
-        send_message(&connections[0]);
-        wait_for_echoes();
+    for (double end = now() + seconds; now() < end || outstanding > 0;) {
+        while (published.arrived < published.sent &&
+               !published.missing[published.arrived % option.window])
+            published.arrived++;
+        if (now() < end && published.sent - published.arrived < (uint32_t)option.window)
+            publish();
+        else
+            run_until_delivery();
     }
 }
 
-static int compare_floats(const void *a, const void *b)
+/* Whoever was accepted may not have joined yet: that is when the server has nothing left to do. */
+static void wait_until_idle(void)
 {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
-static double delay_of(double share)
-{
-    return delays.count ? delays.of[(size_t)((delays.count - 1) * share)] : 0;
+    double start, busy;
+    do {
+        start = read_server_clock();
+        run_for(IDLE_SECONDS);
+        busy = (read_server_clock() - start) / IDLE_SECONDS;
+    } while (busy > 0.05);
 }
 
 static void measure_fan(void)
@@ -310,13 +360,11 @@ static void measure_fan(void)
     open_all();
     for (int i = 0; i < option.connections; i++)
         connections[i].number = 0;
-    run_for(0.5); /* until whoever was accepted has joined as well */
+    wait_until_idle();
     publish_for(option.warmup);
     delays.count = 0;
     start_measuring();
     publish_for(option.seconds);
-    qsort(delays.of, delays.count, sizeof *delays.of, compare_floats);
-    measured_delays = (struct delay_figures){delay_of(0.5), delay_of(0.99), delay_of(1)};
     stop_measuring();
     close_all();
 }
@@ -339,7 +387,7 @@ static const struct mode *find_mode(const char *name)
 static void parse_options(int count, char **words)
 {
     enum { HOST = 1, PORT, PATH, CONNECTIONS, SIZE, WARMUP, SECONDS, BINARY, SAME, SERVER_PID,
-           COOKIE, SOURCES, MODE, PUBLISHER_PORT };
+           COOKIE, SOURCES, MODE, PUBLISHER_PORT, WINDOW };
     static const struct option names[] = {
         {"host", required_argument, NULL, HOST},
         {"port", required_argument, NULL, PORT},
@@ -354,6 +402,7 @@ static void parse_options(int count, char **words)
         {"binary", no_argument, NULL, BINARY},
         {"same-payload", no_argument, NULL, SAME}, /* for a server that cannot echo, only answer */
         {"publisher-port", required_argument, NULL, PUBLISHER_PORT},
+        {"window", required_argument, NULL, WINDOW},
         {"server-pid", required_argument, NULL, SERVER_PID},
         {0}};
     for (int name; (name = getopt_long(count, words, "", names, NULL)) != -1;) {
@@ -361,6 +410,7 @@ static void parse_options(int count, char **words)
         case HOST: option.host = optarg; break;
         case PORT: option.port = atoi(optarg); break;
         case PUBLISHER_PORT: option.publisher_port = atoi(optarg); break;
+        case WINDOW: option.window = atoi(optarg); break;
         case PATH: option.path = optarg; break;
         case MODE: mode = find_mode(optarg); break;
         case SOURCES: option.sources = atoi(optarg); break;
@@ -381,6 +431,8 @@ int main(int count, char **words)
 {
     mode = modes;
     parse_options(count, words);
+    if (option.window < 1 || option.window > MAX_WINDOW)
+        fail(NULL, "--window takes 1 to %d", MAX_WINDOW);
     connections = calloc(option.connections, sizeof *connections);
     epoll = epoll_create1(0);
     build_message();
