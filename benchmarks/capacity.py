@@ -23,13 +23,12 @@ from benchmarks import BenchmarkError
 from benchmarks.catalogue import SERVERS, Server
 from benchmarks.comparison import fill_in
 from benchmarks.generator import Load
-from benchmarks.harness import Cores, RunningServer, exit_on_sigterm, run_server
+from benchmarks.harness import Cores, exit_on_sigterm, run_server
 from benchmarks.holders import run_holders
 from benchmarks.kernel_limits import SPARE_FILES, Plan, files_of_worker, find_low_limits
 from benchmarks.proc import (
     KernelMemory,
     available_memory,
-    count_listeners,
     count_sockets,
     count_threads,
     is_running,
@@ -44,7 +43,6 @@ RUNNERS = ("greenlet", "thread", "async")
 LEAST_WORKERS = 8
 MOST_WORKERS = 64
 LEAST_AVAILABLE_MEMORY = 2**30
-WORKERS_START_SECONDS = 60.0
 MEGABYTE = 2**20
 
 
@@ -177,7 +175,7 @@ def measure(plan: Plan, options: argparse.Namespace) -> Measurement:
     """Open all connections, let each of them echo, and return what it took."""
     deadline = time.monotonic() + options.deadline
     with run_server(make_server(plan, options.runner), Load(), Cores(None, None)) as running:
-        wait_for_workers(running, plan.workers)
+        running.wait_for_workers(plan.workers)
 
         pids = running.pids
 
@@ -211,16 +209,6 @@ def measure(plan: Plan, options: argparse.Namespace) -> Measurement:
         *(options.runner, plan.connections, opening, echoing, before, opened, after),
         *(per_worker, threads),
     )
-
-
-def wait_for_workers(running: RunningServer, workers: int) -> None:
-    """Return when every worker listens: the first ones would get more than their share."""
-    deadline = time.monotonic() + WORKERS_START_SECONDS
-    while (count := count_listeners(running.port)) < workers:
-        running.check_alive()
-        if time.monotonic() > deadline:
-            raise running.error(f"{count} of {workers} workers listen")
-        time.sleep(0.1)
 
 
 def progress(what: str, total: int, pids: Sequence[int]) -> Callable[[int], None]:

@@ -29,6 +29,10 @@ class Server:
     ``echoes`` is False for a server that answers the same bytes to everybody, so that the generator
     cannot tell its connections apart. ``login`` is a page that gives the cookie which the clients
     then send. ``why_not`` gives the reason why a load is nothing for it, or "".
+
+    ``workers`` is how many of its processes listen. With ``elsewhere`` the first connection goes to
+    a second server of the same kind, on the core of the clients. ``ignored`` is where a client
+    connects that never reads, for as long as is measured.
     """
 
     name: str
@@ -39,14 +43,18 @@ class Server:
     original: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     login: str | None = None
+    workers: int = 1
+    elsewhere: bool = False
+    ignored: str | None = None
     why_not: Callable[[Load], str] = lambda load: ""
 
 
-def _adwebsocket(application: str) -> Command:
+def _adwebsocket(application: str, *options: str) -> Command:
     def command(port: int, load: Load) -> list[str]:
         return [
             *(sys.executable, "-m", "adwebsocket", f"benchmarks.servers.{application}:application"),
             *("--host", HOST, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+            *options,
         ]
 
     return command
@@ -115,6 +123,14 @@ _member_consumers = _uvicorn("channels_members")
 _rows = _adwebsocket("adwebsocket_database")
 _row_consumers = _uvicorn("channels_database")
 _raw = "raw_asgi"
+_members_of_groups = _adwebsocket("adwebsocket_groups")
+_four_workers = _adwebsocket("adwebsocket_groups", "--workers", "4")
+_group_consumers = _uvicorn("channels_groups")
+_LOCAL = {"BENCHMARK_GROUPS": "local"}
+_REDIS = {"BENCHMARK_GROUPS": "redis"}
+_OURS_LOCAL = (*_OURS, "adwebsocket.groups.local")
+_OURS_REDIS = (*_OURS, "redis", "adwebsocket.groups.redis")
+_channels_redis = (*_channels, "channels_redis")
 
 SERVERS = {
     server.name: server
@@ -162,13 +178,67 @@ SERVERS = {
         Server("channels-sync-row", _row_consumers, (*_channels, "psycopg"), "/sync"),
         # With the middleware of ``django-admin startproject``.
         Server("adwebsocket-middleware", _adwebsocket("adwebsocket_middleware"), _OURS, "/async"),
+        # Which send each message to all members of a group.
+        Server("adwebsocket-groups-async", _members_of_groups, _OURS, "/async"),
+        Server("adwebsocket-groups-thread", _members_of_groups, _OURS, "/sync"),
+        Server(
+            "adwebsocket-groups-greenlet",
+            _members_of_groups,
+            _OURS_WITH_GREENLETS,
+            "/sync",
+            environment=_GREENLET,
+        ),
+        Server(
+            "adwebsocket-groups-ignored",
+            _members_of_groups,
+            _OURS,
+            "/async",
+            ignored="/overwhelmed",
+        ),
+        Server("websockets-broadcast", _script("websockets_broadcast"), ("websockets", "uvloop")),
+        Server("channels-groups", _group_consumers, _channels, "/async"),
+        # With a publisher in another process.
+        Server(
+            "adwebsocket-groups-redis",
+            _members_of_groups,
+            _OURS_REDIS,
+            "/async",
+            environment=_REDIS,
+            elsewhere=True,
+        ),
+        *(
+            Server(
+                f"channels-groups-{layer}",
+                _group_consumers,
+                _channels_redis,
+                "/async",
+                environment={"BENCHMARK_LAYER": layer},
+                elsewhere=True,
+            )
+            for layer in ("core", "pubsub")
+        ),
+        Server("adwebsocket-groups-soak", _adwebsocket("adwebsocket_soak_groups"), _OURS_REDIS),
+        # On four processes, between which the kernel spreads the members.
+        Server(
+            "adwebsocket-workers-local",
+            _four_workers,
+            _OURS_LOCAL,
+            "/async",
+            environment=_LOCAL,
+            workers=4,
+        ),
+        Server(
+            "adwebsocket-workers-redis",
+            _four_workers,
+            _OURS_REDIS,
+            "/async",
+            environment=_REDIS,
+            workers=4,
+        ),
         # Views that never let go; their server is not given the time to end them.
         Server(
             "adwebsocket-legacy",
-            lambda port, load: [
-                *_adwebsocket("dwebsocket_project")(port, load),
-                *("--timeout-graceful-shutdown", "1"),
-            ],
+            _adwebsocket("dwebsocket_project", "--timeout-graceful-shutdown", "1"),
             _OURS,
         ),
     )
@@ -191,6 +261,17 @@ TITLES = {
     "picows": "picows (Cython)",
     "limit": "uvloop that parses nothing: the limit",
     "adwebsocket-middleware": "adwebsocket, async view, seven middlewares",
+    "adwebsocket-groups-async": "adwebsocket, groups, async views",
+    "adwebsocket-groups-thread": "adwebsocket, groups, sync views, threads",
+    "adwebsocket-groups-greenlet": "adwebsocket, groups, sync views, greenlets",
+    "adwebsocket-groups-ignored": "adwebsocket, one member never reads",
+    "websockets-broadcast": "websockets, broadcast",
+    "channels-groups": "Channels, layer in memory",
+    "adwebsocket-groups-redis": "adwebsocket, groups over Redis",
+    "channels-groups-core": "Channels, channels_redis core",
+    "channels-groups-pubsub": "Channels, channels_redis pubsub",
+    "adwebsocket-workers-local": "adwebsocket, 4 workers, local",
+    "adwebsocket-workers-redis": "adwebsocket, 4 workers, redis",
 }
 
 

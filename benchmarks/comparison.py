@@ -38,15 +38,20 @@ class Figure:
     get: Callable[[Measurement], float]
     item: str
     lower_is_better: bool = False
+    digits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How one server compares to another one in the same run, and what is expected of it."""
+    """How one server compares to another one in the same run, and what is expected of it.
+
+    ``expected`` is the least it should be, or the most where that is said.
+    """
 
     of: str
     to: str
     expected: float | None = None
+    at_most: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,9 @@ class Trial:
 class Benchmark:
     """What a run measures, in which order, and the lines that tell with which flags.
 
-    ``check`` raises ``BenchmarkError`` where this machine has no room for it.
+    ``check`` raises ``BenchmarkError`` where this machine has no room for it. Without ``pinned``
+    servers and clients share all cores, of which the flags must tell. ``beside`` has figures that
+    the table of a page has as well.
     """
 
     name: str
@@ -84,6 +91,8 @@ class Benchmark:
     trials: Sequence[Trial]
     flags: Sequence[str]
     check: Callable[[], None] = lambda: None
+    pinned: bool = True
+    beside: Sequence[Figure] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Result:
         """Return those that could be measured: by the figure, and by the server's processor time.
 
         Each is the median of what it was in every single round. Less processor time is a higher
-        ratio.
+        ratio, unless a lower figure is a lower one.
         """
         found = []
         for ratio in self.trial.ratios:
@@ -111,6 +120,8 @@ class Result:
             if pairs:
                 by_figure = median(self.figure.get(of) / self.figure.get(to) for of, to in pairs)
                 by_time = median(to.microseconds / of.microseconds for of, to in pairs)
+                if self.figure.lower_is_better:
+                    by_time = 1 / by_time
                 found.append((ratio, by_figure, by_time))
         return found
 
@@ -155,7 +166,7 @@ def run_benchmark(benchmark: Benchmark, options: argparse.Namespace) -> int:
     not there. A slow server is none.
     """
     exit_on_sigterm()
-    cores = Cores.choose()
+    cores = Cores.choose() if benchmark.pinned else Cores(None, None)
     names = dict.fromkeys(name for trial in benchmark.trials for name in trial.servers)
     try:
         compile_generator()
@@ -163,7 +174,8 @@ def run_benchmark(benchmark: Benchmark, options: argparse.Namespace) -> int:
         allow_files(files_of_worker(Plan(most, workers=1, clients=1, threaded=False)))
         benchmark.check()
         servers = choose_servers(pick(names), options.only)
-        environment = [*describe_machine(cores, servers), *benchmark.flags]
+        pinning = cores if benchmark.pinned else None
+        environment = [*describe_machine(pinning, servers), *benchmark.flags]
         say(*environment)
         results = []
         for trial in benchmark.trials:
@@ -172,7 +184,8 @@ def run_benchmark(benchmark: Benchmark, options: argparse.Namespace) -> int:
                 continue
             results.append(result)
             say("", trial.title, "", format_figures(result), *format_ratios(result))
-            warn_of_disturbance(result)
+            if benchmark.pinned:
+                warn_of_disturbance(result)
     except BenchmarkError as error:
         complain(f"error: {error}")
         return 1
@@ -181,11 +194,13 @@ def run_benchmark(benchmark: Benchmark, options: argparse.Namespace) -> int:
     return 0
 
 
-def describe_rounds(options: argparse.Namespace, length: str) -> list[str]:
+def describe_rounds(
+    options: argparse.Namespace, length: str, processes: str = "1 process each"
+) -> list[str]:
     return [
         f"rounds    {options.rounds} of {length}, interleaved",
-        f"generator C, {' '.join(COMPILER_FLAGS)}; offers no compression; verifies every echo",
-        "servers   1 process each; uvloop, httptools, no access log; uvicorn websockets-sansio",
+        f"generator C, {' '.join(COMPILER_FLAGS)}; offers no compression; verifies every message",
+        f"servers   {processes}; uvloop, httptools, no access log; uvicorn websockets-sansio",
     ]
 
 
@@ -217,25 +232,35 @@ def measure(
 
 def format_figures(result: Result) -> str:
     figure = result.figure
-    head = (
+    head = [
         *("server", "connections", figure.name, "lowest", "highest"),
         *(f"server us/{figure.item}", "server busy", "client busy"),
-    )
+    ]
+    columns: list[Callable[[Measurement], float]] = []
+    if any(any(one.delays) for several in result.rounds.values() for one in several):
+        head += ["median ms", "p99 ms"]
+        columns = [lambda m: m.delays[0], lambda m: m.delays[1]]
+    if result.trial.expected:
+        head.append("expected")
     rows = []
     for name, measurements in result.rounds.items():
         values = [figure.get(measurement) for measurement in measurements]
         row = [
             name,
             f"{measurements[0].connections}",
-            *(f"{value:,.0f}" for value in (median(values), min(values), max(values))),
+            *(
+                f"{value:,.{figure.digits}f}"
+                for value in (median(values), min(values), max(values))
+            ),
             f"{result.middle(name, lambda m: m.microseconds):.2f}",
             f"{result.middle(name, lambda m: m.server_busy):.0%}",
             f"{result.middle(name, lambda m: m.client_busy):.0%}",
+            *(f"{result.middle(name, get):.2f}" for get in columns),
         ]
         if result.trial.expected:
             row.append(format_bound("<=", result.trial.expected.get(name)))
         rows.append(row)
-    return format_table((*head, *(["expected"] if result.trial.expected else [])), rows)
+    return format_table(head, rows)
 
 
 def format_ratios(result: Result) -> list[str]:
@@ -244,7 +269,7 @@ def format_ratios(result: Result) -> list[str]:
             f"{ratio.of} / {ratio.to}",
             f"{by_figure:.2f}",
             f"{by_time:.2f}",
-            format_bound(">=", ratio.expected),
+            format_bound("<=" if ratio.at_most else ">=", ratio.expected),
         )
         for ratio, by_figure, by_time in result.ratios()
     ]
@@ -289,6 +314,10 @@ def write_json(
             "figure": figure.name,
             "lower_is_better": figure.lower_is_better,
             "values": {name: result.middle(name, figure.get) for name in result.rounds},
+            "beside": {
+                other.name: {name: result.middle(name, other.get) for name in result.rounds}
+                for other in benchmark.beside
+            },
             "notes": {
                 name: f"{several[0].connections:,} connections"
                 for name, several in result.rounds.items()

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,10 +22,13 @@ from typing import IO
 from benchmarks import BenchmarkError
 from benchmarks.catalogue import HOST, Server
 from benchmarks.generator import Load, Measurement, Target, run_generator
+from benchmarks.idle_clients import Clients
+from benchmarks.proc import count_listeners
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
+WORKERS_START_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class RunningServer:
         self.load = load
         self.cores = cores
         self.cookie = ""
+        self.publisher: RunningServer | None = None
         self._log = log
         self._port = _free_port()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -133,8 +137,19 @@ class RunningServer:
                 time.sleep(0.05)
             else:
                 break
+        if self.server.workers > 1:
+            self.wait_for_workers(self.server.workers)
         if self.server.login:
             self.cookie = self._log_in(self.server.login)
+
+    def wait_for_workers(self, count: int) -> None:
+        """Return when every worker listens: the first ones would get more than their share."""
+        deadline = time.monotonic() + WORKERS_START_SECONDS
+        while (listening := count_listeners(self.port)) < count:
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise self.error(f"{listening} of {count} workers listen")
+            time.sleep(0.1)
 
     def _log_in(self, path: str) -> str:
         connection = http.client.HTTPConnection(HOST, self._port, timeout=START_SECONDS)
@@ -156,7 +171,7 @@ class RunningServer:
             BenchmarkError: anything went wrong; being slow is nothing wrong.
         """
         try:
-            with pinned(self.cores.client):
+            with pinned(self.cores.client), self._ignored_member():
                 measurement = run_generator(self.load, self._target())
         except BenchmarkError as error:
             raise self.error(str(error)) from None
@@ -165,9 +180,18 @@ class RunningServer:
             raise self.error("answered nothing while it was measured")
         return measurement
 
+    @contextmanager
+    def _ignored_member(self) -> Iterator[None]:
+        """Hold a connection that nobody reads from, where the server is to have one."""
+        path = self.server.ignored
+        clients = Clients(HOST, self._port, path or "", False, False, echo=False)
+        with clients.connected(0 if path is None else 1):
+            yield
+
     def _target(self) -> Target:
         path, echoes = self.server.path, self.server.echoes
-        return Target(HOST, self._port, path, self.cookie, self.pids, echoes)
+        publisher_port = self.publisher.port if self.publisher else 0
+        return Target(HOST, self._port, path, self.cookie, self.pids, echoes, publisher_port)
 
     def stop(self) -> None:
         """End the process, kindly first; never raises for one that is gone."""
@@ -199,6 +223,16 @@ class RunningServer:
 @contextmanager
 def run_server(server: Server, load: Load, cores: Cores) -> Iterator[RunningServer]:
     """Start one server, give it to the block when it answers, and end it afterwards."""
+    with ExitStack() as stack:
+        running = stack.enter_context(_run_process(server, load, cores))
+        if server.elsewhere:
+            other = Cores(cores.client, cores.client)
+            running.publisher = stack.enter_context(_run_process(server, load, other))
+        yield running
+
+
+@contextmanager
+def _run_process(server: Server, load: Load, cores: Cores) -> Iterator[RunningServer]:
     with tempfile.TemporaryFile() as log:
         running = RunningServer(server, load, cores, log)
         try:

@@ -7,8 +7,9 @@ measured.
 
 A file has the name of the benchmark, the lines that describe the environment, and trials. Each
 trial belongs to a group, which makes one plot and one table: a panel and a column for each trial.
-It has a title, what its values are, the value of each server, and where there are some, notes on
-servers, ratios and what was expected (see ``benchmarks.comparison.write_json``).
+A trial has a title, what its values are, the value of each server, and where there are some, notes
+on servers, figures beside it, ratios and what was expected (see ``comparison.write_json``). Tables
+of other things than servers stand beside the trials, each as a head and rows.
 """
 
 import argparse
@@ -65,9 +66,12 @@ def main(words: Sequence[str] | None = None) -> int:
             benchmark = json.loads(file.read_text())
             name = benchmark["benchmark"]
             groups = group_trials(benchmark["trials"])
+            tables = [write_table(*table) for table in benchmark.get("tables", ())]
             for group, trials in groups.items():
                 drawings[Path("plots", file_name(name, group))] = draw(trials)
-            text = replace_part(text, name, write_part(name, benchmark["environment"], groups))
+            text = replace_part(
+                text, name, write_part(name, benchmark["environment"], groups, tables)
+            )
     except (OSError, ValueError, KeyError, BenchmarkError) as error:
         complain(f"error: {error!r}" if isinstance(error, KeyError) else f"error: {error}")
         return 1
@@ -114,9 +118,14 @@ def replace_part(text: str, name: str, part: str) -> str:
     return f"{head}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
 
 
-def write_part(name: str, environment: Sequence[str], groups: Mapping[str, Sequence[Trial]]) -> str:
+def write_part(
+    name: str,
+    environment: Sequence[str],
+    groups: Mapping[str, Sequence[Trial]],
+    tables: Sequence[str] = (),
+) -> str:
     """Return the Markdown of a benchmark: plots, tables, ratios, and where it was measured."""
-    parts = []
+    parts = list(tables)
     for group, trials in groups.items():
         summary = f"{trials[0]['figure']}, {group}"
         parts += [f"![{summary}](plots/{file_name(name, group)})", write_values(trials)]
@@ -137,11 +146,17 @@ def write_values(trials: Sequence[Trial]) -> str:
             format_value(trial["values"][name]) if name in trial["values"] else ""
             for trial in trials
         ]
+        cells += [
+            format_value(values[name])
+            for trial in trials
+            for values in trial.get("beside", {}).values()
+        ]
         bounds = [trial.get("expected", {}).get(name) for trial in trials]
         if any(trial.get("expected") for trial in trials):
             cells += ["" if bound is None else f"at most {bound:,g}" for bound in bounds]
         rows.append([name_of(name, trials[0]), *cells])
     head = [trials[0]["figure"], *map(short_title, trials)]
+    head += [figure for trial in trials for figure in trial.get("beside", {})]
     if len(rows[0]) > len(head):
         head += ["expected"] * len(trials)
     return write_table(head, rows)
@@ -153,7 +168,7 @@ def write_ratios(trials: Iterable[Trial]) -> str:
         [
             f"{title_of(ratio['of'])} / {title_of(ratio['to'])}",
             trial["title"],
-            f"at least {ratio['expected']:g}",
+            f"{'at most' if ratio.get('at_most') else 'at least'} {ratio['expected']:g}",
             f"{ratio['measured']:.2f}",
             f"{ratio['by_time']:.2f}",
         ]

@@ -18,6 +18,7 @@ from benchmarks.harness import Cores, missing_modules
 PACKAGES = (
     *("adwebsocket", "greenlet", "Django", "asgiref", "channels", "daphne", "uvicorn", "uvloop"),
     *("httptools", "websockets", "granian", "picows", "aiofastnet", "psycopg"),
+    *("redis", "channels-redis"),
 )
 
 

@@ -1,10 +1,9 @@
 """adwebsocket: a Django project in one file whose views send each message to all members.
 
-The catalogue serves it with ``python -m adwebsocket``; the benchmark puts the back-end into the
-environment. It must not use anything but the public names.
+The catalogue serves it with ``python -m adwebsocket``, and names the back-end in the environment.
+It must not use anything but the public names.
 """
 
-import json
 import os
 
 from django.conf import settings
@@ -14,11 +13,19 @@ from django.urls import path
 from adwebsocket import groups, require_websocket
 from adwebsocket.asgi import get_asgi_application
 
+# What no kernel keeps for a member that does not read it, which then is never writable again.
+TOO_MUCH = b"." * 16 * 2**20
+
+backend = os.environ.get("BENCHMARK_GROUPS", "memory")
 settings.configure(
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["*"],
     SECRET_KEY="benchmark",
-    WEBSOCKET_GROUPS=json.loads(os.environ.get("BENCHMARK_GROUPS", '"memory"')),
+    WEBSOCKET_GROUPS={
+        "BACKEND": backend,
+        "LOCATION": os.environ["BENCHMARK_REDIS"] if backend == "redis" else None,
+    },
+    WEBSOCKET_SYNC_RUNNER=os.environ.get("WEBSOCKET_SYNC_RUNNER", "thread"),
     WEBSOCKET_MAX_THREADS=20_000,
 )
 
@@ -37,5 +44,15 @@ def sync_relay(request: HttpRequest) -> None:
         groups.send("room", message)
 
 
-urlpatterns = [path("async", async_relay), path("sync", sync_relay)]
+@require_websocket
+async def overwhelm(request: HttpRequest) -> None:
+    await request.websocket.join("room", slow="drop_oldest")
+    await request.websocket.send(TOO_MUCH)
+
+
+urlpatterns = [
+    path("async", async_relay),
+    path("sync", sync_relay),
+    path("overwhelmed", overwhelm),
+]
 application = get_asgi_application()
