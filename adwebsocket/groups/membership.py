@@ -17,7 +17,7 @@ from ..protocol.codes import CloseCode
 from .counts import counts
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Collection, Hashable
 
     from ..transport.channel import Channel
     from .base import Recovery
@@ -185,6 +185,7 @@ class Membership:
 
     __slots__ = (
         "_backlog",
+        "_bygone",
         "_gap",
         "_held",
         "_is_new",
@@ -219,6 +220,7 @@ class Membership:
         self._is_new = True
         self._is_queued = False
         self._seen: Position | None = None
+        self._bygone: Collection[Position | None] = ()
         self.change(presence, slow, gap, wants_positions=wants_positions)
 
     def change(
@@ -248,9 +250,11 @@ class Membership:
             self._hold_back(self._held, delivery)
             return
         if self._seen is not None:
-            if not is_behind(delivery.envelope.position, self._seen):
+            position = delivery.envelope.position
+            if position in self._bygone or not is_behind(position, self._seen):
                 return
             self._seen = None
+            self._bygone = ()
         if self._backlog is None and self.channel.writable:
             self.keeps_up = True
             self._send(delivery)
@@ -276,8 +280,10 @@ class Membership:
             # It is among what was missed.
             self._backlog = None
         self.tell_position(recovery.position, recovery.recovered)
-        # Messages that the history held may still be on their way here.
+        # Messages that the history held may still be on their way here; and so may those of one
+        # that it has followed, which the roster holds while it looks for what is missing there.
         self._seen = recovery.position
+        self._bygone = self.roster.held_elsewhere(recovery.position)
         for envelope in recovery.envelopes:
             self._owe(Delivery(envelope))
         for delivery in held:

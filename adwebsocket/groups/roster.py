@@ -88,6 +88,13 @@ class Roster:
         self.position = position
         return True
 
+    def held_elsewhere(self, position: Position | None) -> set[Position | None]:
+        """Give the positions of what is held and belongs to another history than a position."""
+        if position is None:
+            return set()
+        positions = {envelope.position for envelope in self.held or ()}
+        return {each for each in positions if each is not None and each.epoch != position.epoch}
+
     def deliver(self, envelope: Envelope) -> None:
         """Hand a message to all members, in one pass."""
         delivery = Delivery(envelope)

@@ -20,7 +20,7 @@ from adwebsocket.groups.options import GroupsConfig
 from adwebsocket.groups.roster import Roster
 from tests.connections import RecordingChannel, on_event_loop
 from tests.groups.nodes import Node
-from tests.groups.scripted import EPOCH, LOST, Stage, count_alive, kept, missed, settle
+from tests.groups.scripted import EPOCH, LOST, Stage, count_alive, kept, missed, settle, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -429,6 +429,24 @@ async def test_member_that_joins_while_a_gap_is_filled_gets_each_message_once() 
     answer.set_result(missed(1, 3))
     await stage.receive(kept(3), kept(4))
     assert first.written == second.written == [*"1234"]
+
+
+@on_event_loop
+async def test_member_that_joins_in_a_newer_history_gets_nothing_of_the_one_before() -> None:
+    stage = Stage(history=10)
+    first = await begin_at(stage, 0, gap="gap")
+    answer: asyncio.Future[Recovery] = asyncio.get_running_loop().create_future()
+    joined = Recovery([], Position("third", 0), False)
+    stage.script.recover_answers = [answer, joined, LOST]
+    await stage.receive(kept(1, "second"), kept(2, "second"))
+    await until(lambda: ("recover", Position(EPOCH, 0)) in stage.script.calls)
+    second = await stage.join(since="second-2")
+    answer.set_result(LOST)
+    await until(lambda: first.written)
+    await stage.receive(kept(1, "third"))
+    await until(lambda: "1" in second.written)
+    assert second.written == ["1"]
+    assert first.written[:3] == ["gap", "1", "2"]
 
 
 @on_event_loop
