@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,6 +60,19 @@ def place_in_project(frame: FrameType | None) -> str:
         if not innermost and not is_in_package(each):
             innermost = _place(each)
     return innermost
+
+
+def frames_of(awaited: Any) -> list[FrameType]:
+    """Give the frames of a coroutine and of all that it waits for, innermost first."""
+    frames: list[FrameType] = []
+    while awaited is not None:
+        # A coroutine, a generator that is one, or an async generator.
+        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), "")
+        frame = getattr(awaited, f"{kind}_frame", None)
+        if frame is not None:
+            frames.append(frame)
+        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
+    return frames[::-1]
 
 
 def _is_of_project(file: str) -> bool:

@@ -6,9 +6,7 @@ no Django; what they need of either is put in here.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -18,8 +16,6 @@ from .decorators import runner_named_by
 from .runners.threads import ThreadRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .runners.base import Runner
 
 
@@ -28,7 +24,6 @@ class ViewRunners:
 
     def __init__(self) -> None:
         self._runners: dict[str, Runner] = {}
-        _all.append(ref(self))
         # At the start of the server, and not at the first connection, it shall turn out that a
         # package is missing.
         self.get(get_settings().sync_runner)
@@ -50,26 +45,6 @@ class ViewRunners:
     def count(self) -> int:
         """Count the sync views that run now."""
         return sum(runner.count() for runner in self._runners.values())
-
-    def load(self, name: str) -> Mapping[str, int]:
-        """Give the figures of one runner; none where no view needed it. From any thread."""
-        runner = self._runners.get(name)
-        return {} if runner is None else runner.load()
-
-
-_all: list[ref[ViewRunners]] = []
-
-
-def total_load(name: str) -> Counter[str]:
-    """Add up the figures of one runner in all applications of this process. From any thread."""
-    total: Counter[str] = Counter()
-    for reference in list(_all):
-        runners = reference()
-        if runners is None:
-            _all.remove(reference)
-        else:
-            total.update(runners.load(name))
-    return total
 
 
 def _make_thread_runner() -> Runner:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
-from .caller import is_in_package, places_of, places_of_frames
+from .caller import frames_of, is_in_package, places_of, places_of_frames
 from .live import live_requests
+from .runners.base import look_at
 from .transport.asgi_interface import AsgiInterface
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("uvicorn.error")
 
+# Seconds that a thread which views share has to say where they stand: little, at the end.
+_PATIENCE: Final = 0.1
 _MOST_LINES: Final = 20
 _MOST_PATHS: Final = 3
 # Here is what waits for views; the packages below it have what applications wait for.
@@ -50,13 +52,10 @@ def running_views(loop: asyncio.AbstractEventLoop) -> list[View]:
     Arguments:
         loop: the event loop that serves; it may stand still.
     """
-    frames = sys._current_frames()
-    seated = [(request.seat, request) for request in live_requests()]
-    sync_views = [
-        View(request.path, places_of(seat.frame(frames)))
-        for seat, request in seated
-        if seat is not None
-    ]
+    requests = live_requests()
+    seated = [(request.path, seat) for request in requests if (seat := request.seat) is not None]
+    places = look_at([seat for _, seat in seated], places_of, _PATIENCE)
+    sync_views = [View(path, at) for (path, _), at in zip(seated, places, strict=True)]
     return sync_views + _async_views(loop)
 
 
@@ -96,7 +95,7 @@ def _async_views(loop: asyncio.AbstractEventLoop) -> list[View]:
     paths = {request.path for request in live_requests()}
     views = []
     for task in asyncio.all_tasks(loop):
-        frames = _frames_of(task.get_coro())
+        frames = frames_of(task.get_coro())
         if not frames:
             continue
         if task.get_name() in paths:
@@ -110,16 +109,3 @@ def _async_views(loop: asyncio.AbstractEventLoop) -> list[View]:
 
 def _waits_for_view(frame: FrameType) -> bool:
     return is_in_package(frame) and Path(frame.f_code.co_filename).parent == _GLUE
-
-
-def _frames_of(awaited: Any) -> list[FrameType]:
-    """Give the frames of a coroutine and of all that it waits for, innermost first."""
-    frames: list[FrameType] = []
-    while awaited is not None:
-        # A coroutine, a generator that is one, or an async generator.
-        kind = next((kind for kind in ("cr", "gi", "ag") if hasattr(awaited, f"{kind}_frame")), "")
-        frame = getattr(awaited, f"{kind}_frame", None)
-        if frame is not None:
-            frames.append(frame)
-        awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
-    return frames[::-1]

@@ -6,20 +6,19 @@ is true for a moment, and not all for the same one.
 
 from __future__ import annotations
 
-import sys
 import time
-from concurrent.futures import wait
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import live
 from ..caller import place_in_project, places_of
+from ..runners.base import look_at
 from .statistics import view_of
 
 if TYPE_CHECKING:
     from types import FrameType
 
-# Seconds that a worker has to come to a view of its own; longer, and it is stuck.
+# Seconds that a thread which views share has to say where they stand; longer, and it hangs.
 _PATIENCE: Final = 0.5
 
 
@@ -33,30 +32,25 @@ def standing_views(most: int) -> dict[str, Any]:
         ``total``, the number of sync views, and ``views``, for each of the listed ones: ``path``,
         ``view``, ``runner``, ``line`` in the project's code, ``calls`` that led there, innermost
         first, and the seconds for which it is ``waiting`` (None if it is busy) and ``open``. The
-        line is empty where a view could not be looked at.
+        line is empty where a view has ended meanwhile.
     """
     seated = [(request.seat, request) for request in live.live_requests()]
     views = [(seat.parked_at or 0.0, seat, request) for seat, request in seated if seat is not None]
     listed = nsmallest(most, views, key=lambda view: view[0])
-    frames = sys._current_frames()
-    looks = [seat.look(frames, _describe) for _, seat, _ in listed]
-    wait(looks, timeout=_PATIENCE)
+    places = look_at([seat for _, seat, _ in listed], _describe, _PATIENCE)
     now = time.monotonic()
-    rows = []
-    for (parked_at, seat, request), look in zip(listed, looks, strict=True):
-        done = look.done() and look.exception() is None
-        line, calls = look.result() if done else ("", "")
-        rows.append(
-            {
-                "path": request.path,
-                "view": view_of(request),
-                "runner": seat.runner,
-                "line": line,
-                "calls": calls,
-                "waiting": now - parked_at if parked_at else None,
-                "open": now - request.entered_at,
-            }
-        )
+    rows = [
+        {
+            "path": request.path,
+            "view": view_of(request),
+            "runner": seat.runner,
+            "line": line,
+            "calls": calls,
+            "waiting": now - parked_at if parked_at else None,
+            "open": now - request.entered_at,
+        }
+        for (parked_at, seat, request), (line, calls) in zip(listed, places, strict=True)
+    ]
     return {"total": len(views), "views": rows}
 
 

@@ -22,9 +22,9 @@ from ..caller import place_in_project
 from ..connection_state import open_connections
 from ..database import ASYNC_POOL_NAME, async_pool_load
 from ..groups import registry as groups
+from ..runners.base import total_load
 from ..transport.lag import loop_watches
 from ..transport.tally import tally
-from ..view_runners import total_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 if TYPE_CHECKING:
     import asyncio
-    import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
     from typing import TypeAlias
 
     from ..transport.bridge import LoopBridge
+    from ..transport.waiting import Seat
 
     # Brings what a function returned or raised to a future.
     Outcome: TypeAlias = Callable[[asyncio.Future[Any]], None]
@@ -102,11 +105,34 @@ class Look(Future[ResultT]):
         self._describe = describe
 
     def finish(self, frame: FrameType | None) -> None:
-        """Describe the frame; an exception goes to whoever wanted to know."""
+        """Describe the frame if that is still wanted; who wanted it gets an exception, too."""
+        if not self.set_running_or_notify_cancel():
+            return
         try:
             self.set_result(self._describe(frame))
         except Exception as error:
             self.set_exception(error)
+
+
+def look_at(
+    seats: Sequence[Seat], describe: Callable[[FrameType | None], ResultT], patience: float
+) -> list[ResultT]:
+    """Describe the frame on which each of some views stands. From any thread.
+
+    Arguments:
+        seats: those of the views.
+        describe: called with each frame, in whichever thread; None where there is none.
+        patience: seconds for the threads that views share to say it themselves. What a thread that
+            hangs has does not go on, and is looked at from here.
+    """
+    frames = sys._current_frames()
+    looks = [seat.look(frames, describe) for seat in seats]
+    wait(looks, patience)
+    frames = sys._current_frames()
+    return [
+        describe(seat.frame(frames)) if look.cancel() else look.result()
+        for seat, look in zip(seats, looks, strict=True)
+    ]
 
 
 def _failure(error: Exception, cause: BaseException | None = None) -> Outcome:
@@ -162,7 +188,15 @@ class NoParking:
 
 
 class Runner(Protocol):
-    """Run blocking functions beside the event loop."""
+    """Run blocking functions beside the event loop.
+
+    Attributes:
+        name: that of the setting; the same for all that run functions in this way.
+    """
+
+    @property
+    def name(self) -> str:
+        """Give the name."""
 
     def run(self, function: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
         """Run ``function``, and give a future of what it returns or raises. On the event loop.
@@ -181,14 +215,31 @@ class Runner(Protocol):
         """Give figures of what it is busy with, all of which may be added up. From any thread."""
 
 
-_runners: WeakSet[Runner] = WeakSet()
+_runners: Final[WeakSet[Runner]] = WeakSet()
+# Who goes over a set while another thread adds to it gets an exception.
+_runners_lock: Final = threading.Lock()
 
 
 def register(runner: Runner) -> None:
-    """Let ``count_running`` know of a runner, as long as it exists."""
-    _runners.add(runner)
+    """Count a runner among those of this process, as long as it exists."""
+    with _runners_lock:
+        _runners.add(runner)
+
+
+def _all_runners() -> list[Runner]:
+    with _runners_lock:
+        return list(_runners)
 
 
 def count_running() -> int:
     """Count the functions that all runners of this process run now. From any thread."""
-    return sum(runner.count() for runner in list(_runners))
+    return sum(runner.count() for runner in _all_runners())
+
+
+def total_load(name: str) -> Counter[str]:
+    """Add up the figures of all runners of this process with a name. From any thread."""
+    total: Counter[str] = Counter()
+    for runner in _all_runners():
+        if runner.name == name:
+            total.update(runner.load())
+    return total

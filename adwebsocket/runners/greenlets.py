@@ -58,6 +58,8 @@ class GreenletRunner:
         new_parking: makes what looks after a function while it waits.
     """
 
+    name: Final = "greenlet"
+
     def __init__(self, workers: int, new_parking: Callable[[], Parking] = NoParking) -> None:
         self._workers = [_Worker(f"websocket-greenlets-{n}") for n in range(1, workers + 1)]
         self._new_parking = new_parking
@@ -157,17 +159,13 @@ class _View:
     def look(
         self, frames: Mapping[int, FrameType], describe: Callable[[FrameType | None], ResultT]
     ) -> Look[ResultT]:
-        """Describe the frame: that of the thread if the view has it, else in the thread.
+        """Describe the frame in the thread, when that takes a turn.
 
         Only there nobody switches to the view meanwhile, which would change what its frame is
         chained to.
         """
         look = Look(describe)
-        worker = self._worker
-        if self.parked_at is None and getattr(worker, "view", None) is self:
-            look.finish(self.frame(frames))
-        else:
-            worker.turns.put(lambda: look.finish(self.frame({})))
+        self._worker.turns.put(lambda: look.finish(self.frame({})))
         return look
 
     # On the event loop

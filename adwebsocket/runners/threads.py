@@ -53,6 +53,8 @@ class ThreadRunner:
         new_parking: makes what looks after a function while it waits.
     """
 
+    name: Final = "thread"
+
     def __init__(
         self,
         max_threads: int,

@@ -7,20 +7,19 @@ the way from handshake to end is our application's own affair; this only watches
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.signals import got_request_exception
 
 from ..asgi import ASGIApplication
-from ..caller import places_of
+from ..caller import frames_of, places_of, places_of_frames
+from ..runners.base import look_at
 from .sharing import close_own_connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from types import FrameType
 
     from ..asgi import Receive, Scope, Send
     from ..request import WebSocketRequest
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
 
 # Where the record of a connection is, first in the lifespan state and then in the scope.
 RECORD: Final = "adwebsocket.testing"
-_BETWEEN: Final = ", called from "
-_HANDLERS: Final = f"{os.sep}django{os.sep}core{os.sep}handlers{os.sep}"
+# Seconds that a thread which views share has to say where they stand.
+_PATIENCE: Final = 0.1
 
 
 class ViewRecord:
@@ -56,9 +55,6 @@ class ViewRecord:
         self.channel: Channel | None = None
         self.error: BaseException | None = None
         self._task: asyncio.Task[Any] | None = None
-        # A sync view's: the thread's number, and the greenlet that it is.
-        self._thread: int | None = None
-        self._greenlet: Any = None
 
     def begin(self, scope: Scope) -> None:
         """Take note that the application is called. In its task."""
@@ -72,16 +68,6 @@ class ViewRecord:
         self.ended = True
         self._task = None
         self.changed()
-
-    def enter_thread(self) -> None:
-        """Take note that the calling thread or greenlet runs the view."""
-        self._thread = threading.get_ident()
-        greenlets: Any = sys.modules.get("greenlet")
-        self._greenlet = None if greenlets is None else greenlets.getcurrent()
-
-    def leave_thread(self) -> None:
-        """Take note that it does no longer."""
-        self._thread = self._greenlet = None
 
     def is_idle(self) -> bool:
         """Tell whether the view has taken all messages and waits for the next, or has ended."""
@@ -97,32 +83,16 @@ class ViewRecord:
 
     def place(self) -> str:
         """Say where the view stands, in code outside this package; empty if nobody knows."""
-        greenlet, thread = self._greenlet, self._thread
-        frame = getattr(greenlet, "gr_frame", None)
-        if frame is None and thread is not None:
-            frame = sys._current_frames().get(thread)
-        return _end_at_view(places_of(frame) if frame else _place_of_task(self._task))
-
-
-def _end_at_view(places: str) -> str:
-    """Leave out by which ways of Django's the view was called."""
-    inside = itertools.takewhile(lambda place: _HANDLERS not in place, places.split(_BETWEEN))
-    return _BETWEEN.join(inside) or places
-
-
-def _place_of_task(task: Any) -> str:
-    """Say where a task stands, and the tasks that it waits for."""
-    places: list[str] = []
-    while isinstance(task, asyncio.Task):
-        step: Any = task.get_coro()
-        while step is not None:
-            frame = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
-            if frame is not None and (place := places_of(frame)):
-                places.insert(0, place)
-            step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
-        # The view is a task of its own. asyncio shows the chain from Python 3.14 on.
-        task = getattr(task, "_fut_waiter", None)
-    return _BETWEEN.join(places)
+        seat = None if self.request is None else self.request.seat
+        if seat is not None:
+            return look_at([seat], places_of, _PATIENCE)[0]
+        frames: list[FrameType] = []
+        task: Any = self._task
+        while isinstance(task, asyncio.Task):
+            frames = frames_of(task.get_coro()) + frames
+            # The view is a task of its own. asyncio shows the chain from Python 3.14 on.
+            task = getattr(task, "_fut_waiter", None)
+        return places_of_frames(frames)
 
 
 class ObservedApplication(ASGIApplication):
@@ -151,13 +121,10 @@ class ObservedApplication(ASGIApplication):
         await super().serve_with_runner(request)
 
     def serve_sync_view(self, request: WebSocketRequest) -> None:
-        """Run middleware and view where the record can look for them."""
-        record: ViewRecord = request.scope[RECORD]
-        record.enter_thread()
+        """Run middleware and view, and leave no connection to the database open behind them."""
         try:
             super().serve_sync_view(request)
         finally:
-            record.leave_thread()
             close_own_connections()
 
     async def serve_async_view(self, request: WebSocketRequest) -> None:

@@ -49,7 +49,7 @@ class Seat(Protocol):
     def frame(self, frames: Mapping[int, FrameType]) -> FrameType | None:
         """Give the frame on which the view stands, be it that it goes on meanwhile.
 
-        What that is chained to may then be of another view: for who cannot wait, as at the end.
+        What that is chained to may then be of another view: for a thread that hangs.
 
         Arguments:
             frames: those of all threads, as ``sys._current_frames()`` gives them.
@@ -61,6 +61,8 @@ class Seat(Protocol):
         describe: Callable[[FrameType | None], ResultT],
     ) -> Future[ResultT]:
         """Describe the frame on which the view stands, once that stands still.
+
+        Where its thread hangs, that never comes.
 
         Arguments:
             frames: those of all threads, as ``sys._current_frames()`` gives them.

@@ -87,7 +87,7 @@ def test_parked_and_blocked_views_are_found_with_their_lines(application: ASGIAp
     look()
 
 
-def test_views_that_share_a_thread_with_a_blocked_one_are_listed_without_a_line() -> None:
+def test_views_that_share_a_thread_with_a_blocked_one_are_found_with_their_lines() -> None:
     let_go.clear()
 
     @on_event_loop
@@ -103,9 +103,9 @@ def test_views_that_share_a_thread_with_a_blocked_one_are_listed_without_a_line(
             found = await asyncio.to_thread(standing_views, 10)
             let_go.set()
 
-        assert [(view["path"], bool(view["line"])) for view in found["views"]] == [
-            ("/blocked/", True),
-            ("/waiting/", False),
+        assert [(view["path"], view["line"]) for view in found["views"]] == [
+            ("/blocked/", line_of(blocked, "# blocks")),
+            ("/waiting/", line_of(waiting, "# waits")),
         ]
 
     with override_settings(
