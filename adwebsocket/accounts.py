@@ -236,6 +236,8 @@ def _after_commit(action: Callable[[], object], using: str | None = None) -> Non
 
 def _note_end(key: str) -> None:
     now = time.monotonic()
+    # The oldest stand first, also where a key comes again, as it may where clients keep sessions.
+    _ended_sessions.pop(key, None)
     _ended_sessions[key] = now
     for old, since in list(_ended_sessions.items()):
         if now - since < _MEMORY:

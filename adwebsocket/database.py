@@ -336,11 +336,13 @@ class AsyncViewPool(ThreadPoolExecutor):
 
     def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._busy.add(get_ident())
-        _tidy_up()
         try:
-            return function(*args, **kwargs)
-        finally:
             _tidy_up()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _tidy_up()
+        finally:
             self._busy.discard(get_ident())
 
     def load(self) -> dict[str, int]:

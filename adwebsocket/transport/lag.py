@@ -78,14 +78,18 @@ class LoopWatch:
         return max(*tuple(self._lags), self.lag())
 
 
-_watched: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-_watches: list[LoopWatch] = []
+_watched: Final[WeakSet[asyncio.AbstractEventLoop]] = WeakSet()
+_watches: Final[list[LoopWatch]] = []
+# A process may have several event loops.
+_lock: Final = threading.Lock()
 
 
 def watch_loop() -> None:
     """Have the running loop watched until it is closed; once is enough."""
     loop = asyncio.get_running_loop()
-    if loop not in _watched:
+    if loop in _watched:
+        return
+    with _lock:
         _watched.add(loop)
         _watches[:] = [watch for watch in _watches if not watch.is_over()]
         _watches.append(LoopWatch(loop))
