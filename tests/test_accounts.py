@@ -496,6 +496,10 @@ async def test_users_who_are_saved_as_they_were_keep_their_sockets(
         anna.save(update_fields=["password", "is_active"])
         User.objects.defer("password", "is_active").get(pk=anna.pk).save()
         User.objects.only("is_active").get(pk=anna.pk).save()
+        other = User.objects.get(pk=anna.pk)
+        other.set_password(NEW_PASSWORD)
+        other.is_active = False
+        other.save(update_fields=["email"])
         # Which saves the time of it.
         log_in(anna)
         make_user().delete()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import threading
+import weakref
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from django.urls import path
 
 from adwebsocket import require_websocket
 from adwebsocket.asgi import ASGIApplication
+from adwebsocket.live import live_requests
 from adwebsocket.monitoring.standing import standing_views
 from adwebsocket.monitoring.statistics import stats
 from tests.connections import DEADLINE, WebSocketConversation, on_event_loop
@@ -85,6 +88,31 @@ def test_parked_and_blocked_views_are_found_with_their_lines(application: ASGIAp
         assert [view["path"] for view in first["views"]] == ["/blocked/"]
 
     look()
+
+
+def test_view_that_has_ended_leaves_no_work_to_the_garbage_collector(
+    application: ASGIApplication,
+) -> None:
+    requests: list[weakref.ref[Any]] = []
+
+    @on_event_loop
+    async def serve() -> None:
+        async with WebSocketConversation(application, "/waiting/") as client:
+            await client.accepted()
+            requests.extend(weakref.ref(request) for request in live_requests())
+            client.disconnect()
+            await client.finished()
+        del client
+        while any(request() for request in requests):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    gc.collect()
+    gc.disable()
+    try:
+        serve()
+        assert len(requests) == 1
+    finally:
+        gc.enable()
 
 
 def test_views_that_share_a_thread_with_a_blocked_one_are_found_with_their_lines() -> None:
