@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.config import Config
 
 from . import alias
-from .caller import places_of
+from .caller import is_in_package, places_of
 from .descriptors import DescriptorGauge
 from .draining import (
     STRAGGLER_SECONDS,
@@ -89,6 +90,15 @@ class RunnerConfig(Config):
         return super().get_loop_factory()
 
     def load(self) -> None:
+        try:
+            self.load_application()
+        except Exception as error:
+            if not is_own_complaint(error):
+                raise
+            logger.error("%s", error)
+            sys.exit(STARTUP_FAILURE)
+
+    def load_application(self) -> None:
         if self.http in ("auto", "httptools"):
             self.http = FrontProtocol
         super().load()
@@ -306,6 +316,15 @@ class RunnerServer(NamingServer):
             remove_unix_socket(self.config.uds)
         # Views in threads cannot be cancelled, and the interpreter would wait for them to return.
         exit_within(STRAGGLER_SECONDS)
+
+
+def is_own_complaint(error: Exception) -> bool:
+    """Tell whether our settings are what is wrong: then the sentence says all, and where not."""
+    exceptions = sys.modules.get("django.core.exceptions")
+    if exceptions is None or not isinstance(error, exceptions.ImproperlyConfigured):
+        return False
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return is_in_package(frame)
 
 
 def is_for_django() -> bool:

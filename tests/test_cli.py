@@ -322,6 +322,16 @@ class TestOneProcess:
         assert "The application speaks WSGI" in result.stdout
         assert "Traceback" not in result.stdout
 
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_settings_without_meaning_are_an_error(self, project: Path, workers: str) -> None:
+        settings = project / "mysite" / "settings.py"
+        settings.write_text(f"{settings.read_text()}\nWEBSOCKET_PING_INTERVAL = 'often'\n")
+        arguments = ["--settings", "mysite.settings", "--workers", workers, "--port", "0"]
+        result = run(["-m", "adwebsocket", *arguments], cwd=project)
+        assert result.returncode == 3
+        assert "WEBSOCKET_PING_INTERVAL must be" in result.stdout
+        assert "Traceback" not in result.stdout
+
     def test_own_django_application_is_not_warned_about(self, project: Path) -> None:
         write_files(project, {"mysite/asgi.py": OWN_ASGI})
         with adwebsocket("mysite.asgi:application", cwd=project) as server:
